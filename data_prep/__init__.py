@@ -1,0 +1,1 @@
+"""Raw satellite data in, task set out. One reader per source, one file each."""

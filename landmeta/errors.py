@@ -1,0 +1,78 @@
+"""The errors a user can meet. Each says what is wrong, with which value, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LandmetaError(Exception):
+    """Base of all errors that are about the user's input, not about a bug.
+
+    Args:
+        what: what is wrong, with the offending value in it.
+        remedy: what the user can do about it.
+        path: the file or folder concerned, if there is one.
+    """
+
+    def __init__(self, what: str, *, remedy: str, path: str | Path | None = None) -> None:
+        self.what = what
+        self.remedy = remedy
+        self.path = None if path is None else Path(path)
+        where = "" if path is None else f"{path}: "
+        super().__init__(f"{where}{what}\nRemedy: {remedy}")
+
+
+class ConfigError(LandmetaError):
+    """A configuration file or option has a wrong name or value."""
+
+
+class SourceNotFound(LandmetaError):
+    """A folder or file the user named is not there or holds nothing we can read."""
+
+
+class UnreadableFile(LandmetaError):
+    """A file is truncated, damaged or of another format than its name says."""
+
+
+class UnsafeFile(LandmetaError):
+    """A file that could run code when loaded (a pickle), or an archive that escapes its folder."""
+
+
+class MissingBands(LandmetaError):
+    """The bands of an image are not the bands that are needed: some missing, extra or reordered."""
+
+
+class SizeMismatch(LandmetaError):
+    """Image and label, or image and window, are of different size or grid."""
+
+
+class MissingCRS(LandmetaError):
+    """A raster has no coordinate reference system where one is needed."""
+
+
+class UnknownClass(LandmetaError):
+    """A label holds a colour or class id that the legend does not have."""
+
+
+class EmptyRegion(LandmetaError):
+    """A region has no tile with labels."""
+
+
+class TooFewTiles(LandmetaError):
+    """A region has fewer tiles than support and query need."""
+
+
+class CheckpointMismatch(LandmetaError):
+    """A checkpoint was made for other bands, another legend or another network."""
+
+
+class OutputExists(LandmetaError):
+    """The output is already there and overwriting was not asked for."""
+
+
+class WriteFailed(LandmetaError):
+    """Writing stopped (disk full, no permission); nothing half-written was left."""
+
+
+class TrainingDiverged(LandmetaError):
+    """The loss or the meta-gradient became NaN or infinite; the last good checkpoint is kept."""
