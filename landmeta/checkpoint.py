@@ -1,0 +1,165 @@
+"""Checkpoints: weights and everything needed to use them, in one safetensors file.
+
+The file's header carries a JSON record (`CheckpointMeta`). Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import landmeta
+from landmeta.atomic import atomic_file
+from landmeta.errors import CheckpointMismatch, SourceNotFound, UnreadableFile, UnsafeFile
+from landmeta.legend import Legend
+from landmeta.model import Params, SegmentationNet, UNetConfig, build_net
+from landmeta.taskset import Band, TaskSetMeta
+
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+class Adaptation(BaseModel):
+    """How to adapt: an optimiser, its rate (α) and the number of steps (K)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    rate: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=0)]
+
+
+class CheckpointMeta(BaseModel):
+    """What the weights are, what they expect and where they come from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["landmeta-checkpoint"] = "landmeta-checkpoint"
+    format_version: Literal[1] = 1
+    kind: Literal["meta", "region"]
+    """meta: to be adapted; region: adapted to one region."""
+    method: str
+    unet: UNetConfig
+    bands: tuple[Band, ...]
+    legend: Legend
+    gsd: float | None
+    tile_size: int
+    adaptation: Adaptation
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    version: str = landmeta.__version__
+
+    def check_fits(self, data: TaskSetMeta, path: Path) -> None:
+        """Raise `CheckpointMismatch` unless the checkpoint was made for such data."""
+        for what, ours, theirs in (
+            ("bands", [b.name for b in self.bands], [b.name for b in data.bands]),
+            ("band scales", [b.scale for b in self.bands], [b.scale for b in data.bands]),
+            ("classes", list(self.legend.names), list(data.legend.names)),
+        ):
+            if ours != theirs:
+                raise CheckpointMismatch(
+                    f"was made for the {what} {ours}, but the task set has {theirs}",
+                    remedy="use a checkpoint trained on such a task set, or prepare the task set "
+                    "with the checkpoint's bands and legend",
+                    path=path,
+                )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with its weights loaded, its trainable parameters, and its record."""
+
+    net: SegmentationNet
+    params: Params
+    meta: CheckpointMeta
+
+    def to(self, device: torch.device) -> Checkpoint:
+        """The same on another device, channels-last."""
+        net = self.net.to(device, memory_format=torch.channels_last)
+        params = {k: p.detach().to(device).requires_grad_() for k, p in self.params.items()}
+        return Checkpoint(net, params, self.meta)
+
+
+def save_checkpoint(
+    path: Path,
+    net: SegmentationNet,
+    params: Params,
+    meta: CheckpointMeta,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write weights, standardisation and record to one file, atomically.
+
+    Raises:
+        OutputExists: `path` exists and `overwrite` is False.
+        WriteFailed: the disk is full or not writable.
+    """
+    tensors = dict(params) | dict(net.named_buffers())
+    write_tensors(path, tensors, {"landmeta": meta.model_dump_json()}, overwrite=overwrite)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint and build its network.
+
+    Raises:
+        SourceNotFound: no such file.
+        UnsafeFile: the file is a pickle (as torch.save writes); it is not opened.
+        UnreadableFile: it is no safetensors file, or damaged.
+        CheckpointMismatch: it is one, but not of landmeta or not of this version.
+    """
+    path = Path(path)
+    tensors, metadata = read_tensors(path)
+    try:
+        meta = CheckpointMeta.model_validate_json(metadata["landmeta"])
+        net = build_net(meta.unet, len(meta.bands), len(meta.legend))
+        net.load_state_dict(tensors)
+    except (KeyError, ValidationError, RuntimeError) as error:
+        raise CheckpointMismatch(
+            f"is no landmeta checkpoint of this version: {error}",
+            remedy="use a file written by 'landmeta train' or 'landmeta adapt' of this version",
+            path=path,
+        ) from error
+    params = {k: p.detach().requires_grad_() for k, p in net.named_parameters()}
+    return Checkpoint(net.eval(), params, meta)
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], *, overwrite: bool = False
+) -> None:
+    """Write a safetensors file atomically."""
+    plain = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        try:
+            save_file(plain, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Errors as in `load_checkpoint`."""
+    if not path.is_file():
+        raise SourceNotFound(
+            "no such checkpoint", remedy="train one with 'landmeta train CONFIG'", path=path
+        )
+    with path.open("rb") as stream:
+        if stream.read(4).startswith(_PICKLES):
+            raise UnsafeFile(
+                "is a pickle (a .pt or .pth file), which can run code when loaded; not opened",
+                remedy="use a .safetensors file written by landmeta",
+                path=path,
+            )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise UnreadableFile(
+            f"is no whole safetensors file: {error}",
+            remedy="copy it again, or train it again",
+            path=path,
+        ) from error

@@ -1,0 +1,21 @@
+"""First-order MAML: the meta-gradient with all second derivatives dropped.
+
+Finn, Abbeel, Levine 2017, section 5.2 (doi:10.48550/arXiv.1703.03400): the gradient of the query
+loss at the adapted parameters, taken as if φ_K did not depend on θ through curvature.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from landmeta.meta.inner import Batch, Loss, gradient, inner_loop
+from landmeta.model import Params
+
+
+def meta_gradient(
+    loss: Loss, params: Params, support: Batch, query: Batch, *, steps: int, rate: float
+) -> tuple[Tensor, Params]:
+    """Query loss after adaptation, and ∇_φ L_query(φ_K). Arguments as in `maml.meta_gradient`."""
+    adapted = inner_loop(loss, params, support, steps=steps, rate=rate, second_order=False)
+    query_loss = loss(adapted, query)
+    return query_loss.detach(), gradient(query_loss, adapted)

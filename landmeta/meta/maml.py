@@ -1,0 +1,32 @@
+"""MAML with the exact, second-order meta-gradient.
+
+Finn, Abbeel, Levine 2017, *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*,
+algorithm 2 (doi:10.48550/arXiv.1703.03400).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from landmeta.meta.inner import Batch, Loss, gradient, inner_loop
+from landmeta.model import Params
+
+
+def meta_gradient(
+    loss: Loss, params: Params, support: Batch, query: Batch, *, steps: int, rate: float
+) -> tuple[Tensor, Params]:
+    """Query loss after adaptation, and its gradient with respect to the meta-parameters θ.
+
+    ∇_θ L_query(φ_K(θ)), differentiated through all K inner steps.
+
+    Args:
+        loss: scalar loss of parameters on a batch, twice differentiable.
+        params: θ, leaves that require gradients.
+        support: what the inner loop adapts on.
+        query: what the adapted parameters are judged on.
+        steps: K.
+        rate: α.
+    """
+    adapted = inner_loop(loss, params, support, steps=steps, rate=rate, second_order=True)
+    query_loss = loss(adapted, query)
+    return query_loss.detach(), gradient(query_loss, params)

@@ -1,0 +1,152 @@
+"""The segmentation network: a U-Net of segmentation-models-pytorch, made fit for meta-learning."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from landmeta.errors import ConfigError
+
+Params = dict[str, Tensor]
+"""Trainable parameters by name; the mathematics in `landmeta.meta` is functions of these."""
+
+
+class UNetConfig(BaseModel):
+    """What network to build.
+
+    The defaults are smooth (SiLU, average pooling) so that the meta-gradient is a true derivative
+    everywhere, and use group norm so that a prediction does not depend on the rest of its batch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str = "resnet18"
+    """Encoder name of segmentation-models-pytorch."""
+    depth: Annotated[int, Field(ge=3, le=5)] = 4
+    """Number of halvings of the resolution in the encoder."""
+    decoder_channels: tuple[int, ...] = (128, 64, 32, 16)
+    """Channels of each decoder block, deepest first; as many as `depth`."""
+    groups: Annotated[int, Field(ge=1)] = 8
+    """Groups of each group norm (fewer where the channels are not divisible)."""
+    activation: Literal["silu", "relu"] = "silu"
+    pooling: Literal["average", "max"] = "average"
+
+
+class SegmentationNet(nn.Module):
+    """Physical values in, class logits out.
+
+    Input (tile, band, row, col) float32 with NaN where a band has no data; rows and columns
+    divisible by 2**depth. Each band is standardised with the training split's mean and standard
+    deviation, which travel with the weights; missing values become the mean. Output (tile, class,
+    row, col).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: UNetConfig, bands: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(bands, 1, 1))
+        self.register_buffer("std", torch.ones(bands, 1, 1))
+        self.unet = _build_unet(config, bands, classes)
+
+    def set_standardisation(self, mean: Tensor, std: Tensor) -> None:
+        """Set each band's mean and standard deviation, shape (band,)."""
+        self.mean.copy_(mean.view(-1, 1, 1))
+        self.std.copy_(std.view(-1, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of a batch of images."""
+        standardised = (image - self.mean) / self.std
+        logits: Tensor = self.unet(torch.nan_to_num(standardised, nan=0.0))
+        return logits
+
+
+def build_net(config: UNetConfig, bands: int, classes: int, seed: int = 0) -> SegmentationNet:
+    """A freshly initialised network; the same seed gives the same weights.
+
+    Raises:
+        ConfigError: no such encoder, or depth and decoder channels do not fit together.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SegmentationNet(config, bands, classes)
+
+
+def trainable(net: nn.Module) -> Params:
+    """The network's parameters, detached copies that require gradients."""
+    return {k: p.detach().clone().requires_grad_() for k, p in net.named_parameters()}
+
+
+def _build_unet(config: UNetConfig, bands: int, classes: int) -> nn.Module:
+    # Imported here: it takes seconds, and only building a network needs it.
+    import segmentation_models_pytorch as smp
+
+    if len(config.decoder_channels) != config.depth:
+        raise ConfigError(
+            f"model.decoder_channels has {len(config.decoder_channels)} entries "
+            f"but model.depth is {config.depth}",
+            remedy=f"give {config.depth} channel numbers, deepest first",
+        )
+    try:
+        unet: nn.Module = smp.Unet(
+            encoder_name=config.encoder,
+            encoder_depth=config.depth,
+            encoder_weights=None,
+            decoder_channels=config.decoder_channels,
+            in_channels=bands,
+            classes=classes,
+        )
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"model.encoder {config.encoder!r} cannot be built at depth {config.depth}: {error}",
+            remedy="choose an encoder of segmentation-models-pytorch, such as resnet18 or resnet34",
+        ) from error
+    _replace_layers(unet, config)
+    _drop_unused(unet, bands, 2**config.depth * 2)
+    return unet
+
+
+def _replace_layers(module: nn.Module, config: UNetConfig) -> None:
+    """Swap batch norm for group norm, and activations and pooling for what the config says.
+
+    In-place activations are replaced in any case: they overwrite values double backward needs.
+    """
+    for name, child in module.named_children():
+        new = _replacement(child, config)
+        if new is None:
+            _replace_layers(child, config)
+        else:
+            setattr(module, name, new)
+
+
+def _replacement(layer: nn.Module, config: UNetConfig) -> nn.Module | None:
+    if isinstance(layer, nn.BatchNorm2d):
+        groups = math.gcd(config.groups, layer.num_features)
+        return nn.GroupNorm(groups, layer.num_features, eps=layer.eps)
+    if isinstance(layer, nn.ReLU | nn.ReLU6 | nn.SiLU | nn.Hardswish):
+        return nn.SiLU() if config.activation == "silu" else nn.ReLU()
+    if isinstance(layer, nn.MaxPool2d) and config.pooling == "average":
+        kernel: Any = layer.kernel_size
+        return nn.AvgPool2d(kernel, layer.stride, layer.padding, count_include_pad=False)
+    return None
+
+
+def _drop_unused(unet: nn.Module, bands: int, size: int) -> None:
+    """Remove encoder stages that a shallow U-Net never runs: they would be adapted for nothing."""
+    unet(torch.zeros(1, bands, size, size)).sum().backward()
+
+    def prune(module: nn.Module) -> None:
+        for name, child in module.named_children():
+            own = list(child.parameters())
+            if own and all(p.grad is None for p in own):
+                setattr(module, name, nn.Identity())
+            else:
+                prune(child)
+
+    prune(unet)
+    unet.zero_grad(set_to_none=True)
