@@ -36,6 +36,9 @@ class Adaptation(BaseModel):
     steps: Annotated[int, Field(ge=0)]
 
 
+NO_ADAPTATION = Adaptation(rate=1.0, steps=0)
+
+
 class CheckpointMeta(BaseModel):
     """What the weights are, what they expect and where they come from."""
 
@@ -51,9 +54,20 @@ class CheckpointMeta(BaseModel):
     legend: Legend
     gsd: float | None
     tile_size: int
-    adaptation: Adaptation
+    adaptation: dict[int, Adaptation]
+    """How to adapt with so many labelled tiles (shots)."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     version: str = landmeta.__version__
+
+    def adaptation_for(self, shots: int) -> Adaptation:
+        """How to adapt with `shots` labelled tiles: as tuned for the nearest number not above it.
+
+        Without labels there is nothing to adapt to: no step.
+        """
+        if shots == 0:
+            return NO_ADAPTATION
+        tuned = sorted(self.adaptation)
+        return self.adaptation[max([n for n in tuned if n <= shots], default=tuned[0])]
 
     def check_fits(self, data: TaskSetMeta, path: Path) -> None:
         """Raise `CheckpointMismatch` unless the checkpoint was made for such data."""
@@ -80,8 +94,8 @@ class Checkpoint:
     meta: CheckpointMeta
 
     def to(self, device: torch.device) -> Checkpoint:
-        """The same on another device, channels-last."""
-        net = self.net.to(device, memory_format=torch.channels_last)
+        """The same on another device."""
+        net = self.net.to(device)
         params = {k: p.detach().to(device).requires_grad_() for k, p in self.params.items()}
         return Checkpoint(net, params, self.meta)
 

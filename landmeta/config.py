@@ -54,13 +54,28 @@ class ValidationConfig(_Section):
     queries: Positive = 10
 
 
+class TuneConfig(_Section):
+    """Search for the way to adapt, per number of shots, on the validation regions only.
+
+    Every optimiser and rate is followed through all of `steps`; the trained inner loop of a
+    meta-learned network is a candidate of its own.
+    """
+
+    shots: tuple[Positive, ...] = (1, 2, 5, 10)
+    draws: Positive = 2
+    queries: Positive = 16
+    sgd_rates: tuple[Rate, ...] = (0.03, 0.1)
+    adam_rates: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3)
+    steps: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 5, 10, 20, 50)
+
+
 class TrainConfig(_Section):
     """`landmeta train CONFIG`."""
 
     taskset: Path
     out: Path
     """Folder of the run: config.json, log.jsonl, state and checkpoint."""
-    method: Literal["maml", "fomaml", "pretrain"]
+    method: Literal["maml", "fomaml", "pretrain", "scratch"]
     seed: int = 0
     device: DeviceName = "auto"
     init: Path | None = None
@@ -75,16 +90,7 @@ class TrainConfig(_Section):
     """Tiles per step of supervised pretraining."""
     outer: OuterConfig = OuterConfig()
     validation: ValidationConfig = ValidationConfig()
-
-
-class TuneConfig(_Section):
-    """How each method's own way of adapting is found, on the validation regions only."""
-
-    draws: Positive = 2
-    steps: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 5, 10, 20, 50)
-    scratch_steps: tuple[Positive, ...] = (20, 50, 100, 200)
-    sgd_rates: tuple[Rate, ...] = (0.03, 0.1)
-    adam_rates: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3)
+    tune: TuneConfig = TuneConfig()
 
 
 class CompareConfig(_Section):
@@ -93,15 +99,17 @@ class CompareConfig(_Section):
     taskset: Path
     out: Path
     checkpoints: dict[str, Path]
-    """Name of a method to its checkpoint. A method named `scratch` is added by itself."""
+    """Name of a method to its checkpoint."""
     reference: str = "pretrain"
     """The method that the others are compared with, pair by pair."""
+    split: Literal["val", "test"] = "test"
     seed: int = 0
     device: DeviceName = "auto"
     shots: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 5, 10)
-    draws: Positive = 5
+    draws: Annotated[int, Field(ge=2)] = 5
     queries: Positive = 16
-    tune: TuneConfig = TuneConfig()
+    picture_shots: Annotated[int, Field(ge=0)] = 5
+    """Shots of the maps in the picture of each region."""
 
 
 Config = TypeVar("Config", bound=_Section)

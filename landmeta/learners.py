@@ -1,0 +1,133 @@
+"""What one outer step does, for each method: which tiles it reads and which gradient it follows."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landmeta.config import TrainConfig
+from landmeta.episodes import EpisodeSampler, dihedral
+from landmeta.losses import to_batch
+from landmeta.meta import fomaml, maml
+from landmeta.meta.inner import Loss, gradient
+from landmeta.model import Params
+from landmeta.taskset import TaskSet, Tiles
+
+Work = list[tuple[Tiles, Tiles]]
+"""The tiles of one outer step: (support, query) of each task."""
+
+META_GRADIENTS = {"maml": maml.meta_gradient, "fomaml": fomaml.meta_gradient}
+
+
+class Learner(Protocol):
+    """One method of training.
+
+    `load` reads the tiles of an outer step and is a function of the step alone; it runs in the
+    background. `gradient` computes loss and gradient of the outer parameters on them.
+    """
+
+    items: int
+    """Episodes (or supervised tiles) in one step."""
+    images: int
+    """Tiles in one step."""
+
+    def load(self, step: int) -> Work:
+        """Read and augment the tiles of an outer step."""
+        ...
+
+    def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
+        """Loss (before the step) and gradient."""
+        ...
+
+
+class MetaLearner:
+    """Follows a meta-gradient, averaged over the tasks of a step."""
+
+    def __init__(
+        self, config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
+    ) -> None:
+        sizes = config.episodes
+        self.sampler = EpisodeSampler(
+            taskset, "train", shots=sizes.shots, queries=sizes.queries, seed=config.seed
+        )
+        self.config, self.taskset, self.loss, self.device = config, taskset, loss, device
+        self.items = sizes.tasks
+        self.images = sizes.tasks * (sizes.shots + sizes.queries)
+
+    def load(self, step: int) -> Work:
+        """Support and query tiles of the step's episodes."""
+        work = []
+        for i in range(self.items):
+            number = step * self.items + i
+            episode = self.sampler.episode(number)
+            support = self.taskset.read(episode.support)
+            query = self.taskset.read(episode.query)
+            if self.config.augment:
+                rng = np.random.default_rng([self.config.seed, number, 1])
+                support, query = dihedral(support, rng), dihedral(query, rng)
+            work.append((support, query))
+        return work
+
+    def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
+        """Mean query loss and mean meta-gradient over the tasks."""
+        meta_gradient = META_GRADIENTS[self.config.method]
+        inner = self.config.inner
+        losses, total = [], {name: torch.zeros_like(p) for name, p in params.items()}
+        for support, query in work:
+            task_loss, grads = meta_gradient(
+                self.loss,
+                params,
+                to_batch(support, self.device),
+                to_batch(query, self.device),
+                steps=inner.steps,
+                rate=inner.rate,
+            )
+            losses.append(task_loss)
+            for name, g in grads.items():
+                total[name] += g / len(work)
+        return torch.stack(losses).mean(), total
+
+
+class SupervisedLearner:
+    """Ordinary training on tiles of all training regions: the pretraining baseline."""
+
+    def __init__(
+        self, config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
+    ) -> None:
+        self.config, self.taskset, self.loss, self.device = config, taskset, loss, device
+        self.ids = taskset.split_ids("train")
+        self.items = self.images = min(config.batch, len(self.ids))
+        self._order = (-1, self.ids)
+
+    def load(self, step: int) -> Work:
+        """The step's tiles: consecutive pieces of a new permutation of all tiles each epoch."""
+        first = step * self.items
+        ids = [self._tile(first + i) for i in range(self.items)]
+        tiles = self.taskset.read(ids)
+        if self.config.augment:
+            tiles = dihedral(tiles, np.random.default_rng([self.config.seed, step, 1]))
+        return [(tiles, tiles)]
+
+    def _tile(self, position: int) -> int:
+        epoch, place = divmod(position, len(self.ids))
+        if self._order[0] != epoch:
+            rng = np.random.default_rng([self.config.seed, epoch])
+            self._order = (epoch, rng.permutation(self.ids))
+        return int(self._order[1][place])
+
+    def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
+        """Loss and its plain gradient."""
+        ((tiles, _),) = work
+        loss = self.loss(params, to_batch(tiles, self.device))
+        return loss.detach(), gradient(loss, params)
+
+
+def make_learner(
+    config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
+) -> Learner:
+    """The learner of the config's method."""
+    kind = MetaLearner if config.method in META_GRADIENTS else SupervisedLearner
+    return kind(config, taskset, loss, device)

@@ -1,0 +1,103 @@
+"""Finding how a network is best adapted, on the validation regions only.
+
+Every method gets the same search, so that each is compared in its strongest honest form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from landmeta.adaptation import trajectory
+from landmeta.checkpoint import Adaptation
+from landmeta.config import TuneConfig
+from landmeta.episodes import EpisodeSampler
+from landmeta.evaluate import confusion_on
+from landmeta.losses import to_batch
+from landmeta.meta.inner import Loss
+from landmeta.model import Params
+from landmeta.scores import scores
+from landmeta.taskset import TaskSet
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate with so many shots: mean mIoU over validation regions and draws."""
+
+    shots: int
+    how: Adaptation
+    miou: float
+
+
+def candidates(
+    config: TuneConfig, trained: Adaptation | None
+) -> list[tuple[Adaptation, list[int]]]:
+    """Optimiser and rate, with the numbers of steps to look at, ascending."""
+    steps = sorted(set(config.steps))
+    last = steps[-1]
+    rates = [Adaptation(optimizer="sgd", rate=r, steps=last) for r in config.sgd_rates]
+    rates += [Adaptation(optimizer="adam", rate=r, steps=last) for r in config.adam_rates]
+    found = [(how, steps) for how in rates]
+    if trained is not None:
+        own = sorted({trained.steps, *(s for s in steps if s)})
+        found = [(trained, own)] + [(h, s) for h, s in found if h.rate != trained.rate]
+    return found
+
+
+def tune(
+    net: nn.Module,
+    loss: Loss,
+    params: Params,
+    taskset: TaskSet,
+    config: TuneConfig,
+    *,
+    trained: Adaptation | None,
+    seed: int,
+    device: torch.device,
+) -> Iterator[Trial]:
+    """Yield every trial: all candidates, each number of shots, all validation regions.
+
+    Args:
+        net: the network `params` belong to.
+        loss: its loss.
+        params: θ.
+        taskset: its validation split is used, nothing else.
+        config: the search.
+        trained: the inner loop the network was meta-trained with, if it was.
+        seed: of the support draws.
+        device: where to compute.
+
+    Raises:
+        TooFewTiles: a validation region has fewer tiles than the most shots plus one.
+    """
+    sampler = EpisodeSampler(
+        taskset, "val", shots=max(config.shots), queries=config.queries, seed=seed
+    )
+    episodes = [sampler.draw(t, d) for t in sampler.tasks for d in range(config.draws)]
+    classes = len(taskset.legend)
+    for shots in config.shots:
+        for how, steps in candidates(config, trained):
+            results = np.zeros((len(episodes), len(steps)))
+            for row, episode in enumerate(episodes):
+                support = to_batch(taskset.read(episode.support[:shots]), device)
+                query = taskset.read(episode.query)
+                path = trajectory(loss, params, support, how, steps)
+                for column, (_, adapted) in enumerate(path):
+                    confusion = confusion_on(net, adapted, query, classes, device)
+                    results[row, column] = scores(confusion).miou
+            for count, miou in zip(steps, np.nanmean(results, axis=0), strict=True):
+                chosen = how.model_copy(update={"steps": count})
+                yield Trial(shots, chosen, float(miou))
+
+
+def best(trials: list[Trial]) -> dict[int, Adaptation]:
+    """The best candidate of each number of shots; on a tie the one with the fewest steps."""
+    chosen = {}
+    for shots in sorted({t.shots for t in trials}):
+        of_shots = [t for t in trials if t.shots == shots]
+        chosen[shots] = max(of_shots, key=lambda t: (t.miou, -t.how.steps)).how
+    return chosen
