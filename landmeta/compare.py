@@ -1,0 +1,194 @@
+"""Which method adapts best to regions that none has seen: same draws, same query tiles for all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from landmeta.adaptation import adapt_params
+from landmeta.atomic import atomic_folder, refuse_existing
+from landmeta.checkpoint import Checkpoint, load_checkpoint
+from landmeta.config import CompareConfig
+from landmeta.device import choose_device
+from landmeta.episodes import Episode, EpisodeSampler
+from landmeta.errors import ConfigError
+from landmeta.evaluate import read_episode
+from landmeta.legend import Labels
+from landmeta.losses import predict_classes, segmentation_loss, to_batch
+from landmeta.model import Params
+from landmeta.pictures import plot_region, plot_scores
+from landmeta.scores import confusion_matrix, scores
+from landmeta.stats import paired_differences, summarise, verdicts
+from landmeta.taskset import TaskSet, Tiles
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        folder: where everything was written.
+        results: one row per method, shots, task and draw.
+        summary: mean over regions and interval per method, shots and measure.
+        differences: paired differences against the reference.
+        sentences: what may be said.
+    """
+
+    folder: Path
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    differences: pd.DataFrame
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
+class _Method:
+    name: str
+    checkpoint: Checkpoint
+    device: torch.device
+
+    def adapt(self, support: Tiles, shots: int) -> Params:
+        how = self.checkpoint.meta.adaptation_for(shots)
+        if not how.steps:
+            return self.checkpoint.params
+        first = Tiles(support.image[:shots], support.label[:shots])
+        return adapt_params(
+            segmentation_loss(self.checkpoint.net),
+            self.checkpoint.params,
+            to_batch(first, self.device),
+            how,
+        )
+
+    def maps(self, params: Params, query: Tiles) -> Labels:
+        image = to_batch(query, self.device).image
+        predicted: Labels = predict_classes(self.checkpoint.net, params, image).cpu().numpy()
+        return predicted
+
+
+def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
+    """Adapt every method to every region of the split with every number of shots and draw.
+
+    Writes to `config.out`: results.csv (tidy), summary.csv, differences.csv, findings.txt,
+    scores.png and one regions/NAME.png each.
+
+    Raises:
+        OutputExists: `config.out` exists.
+        ConfigError: the reference is not among the checkpoints.
+        CheckpointMismatch: a checkpoint was made for other bands or classes.
+        TooFewTiles: a region has fewer tiles than the most shots plus one.
+    """
+    refuse_existing(config.out, overwrite=False)
+    if config.reference not in config.checkpoints:
+        raise ConfigError(
+            f"the reference {config.reference!r} is none of {', '.join(config.checkpoints)}",
+            remedy="name one of the checkpoints as reference",
+        )
+    taskset = TaskSet(config.taskset)
+    device = choose_device(config.device)
+    methods = [_load(name, path, taskset, device) for name, path in config.checkpoints.items()]
+    sampler = EpisodeSampler(
+        taskset,
+        config.split,
+        shots=max(1, *config.shots),
+        queries=config.queries,
+        seed=config.seed,
+    )
+    with atomic_folder(config.out) as folder:
+        (folder / "regions").mkdir()
+        results = _run(config, taskset, sampler, methods, folder, quiet)
+        summary = summarise(results)
+        differences = paired_differences(results, config.reference)
+        sentences = verdicts(differences, config.reference)
+        results.to_csv(folder / "results.csv", index=False)
+        summary.to_csv(folder / "summary.csv", index=False)
+        differences.to_csv(folder / "differences.csv", index=False)
+        (folder / "findings.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+        (folder / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        plot_scores(summary, folder / "scores.png")
+    return Comparison(config.out, results, summary, differences, sentences)
+
+
+def _load(name: str, path: Path, taskset: TaskSet, device: torch.device) -> _Method:
+    checkpoint = load_checkpoint(path)
+    checkpoint.meta.check_fits(taskset.meta, path)
+    return _Method(name, checkpoint.to(device), device)
+
+
+def _run(
+    config: CompareConfig,
+    taskset: TaskSet,
+    sampler: EpisodeSampler,
+    methods: list[_Method],
+    folder: Path,
+    quiet: bool,
+) -> pd.DataFrame:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    rows = []
+    picture_shots = min(config.shots, key=lambda s: abs(s - config.picture_shots))
+    with Progress(*columns, disable=quiet) as progress:
+        total = len(sampler.tasks) * config.draws
+        bar = progress.add_task("comparing", total=total, status="")
+        for task in sampler.tasks:
+            for draw in range(config.draws):
+                progress.update(bar, status=f"{task}, draw {draw + 1}")
+                episode = sampler.draw(task, draw)
+                support, query = read_episode(taskset, episode)
+                maps: dict[str, Labels] = {}
+                for shots in config.shots:
+                    for method in methods:
+                        row, predicted = _judge(method, support, query, shots, taskset)
+                        rows.append({"task": task, "draw": draw, **row})
+                        if shots == picture_shots:
+                            maps[method.name] = predicted
+                if draw == 0:
+                    path = folder / "regions" / f"{task.replace('/', '_')}.png"
+                    _picture(taskset, episode, query, maps, picture_shots, path)
+                progress.advance(bar)
+    return pd.DataFrame(rows)
+
+
+def _judge(
+    method: _Method, support: Tiles, query: Tiles, shots: int, taskset: TaskSet
+) -> tuple[dict[str, object], Labels]:
+    started = time.perf_counter()
+    adapted = method.adapt(support, shots)
+    seconds = time.perf_counter() - started
+    predicted = method.maps(adapted, query)
+    found = scores(confusion_matrix(query.label, predicted, len(taskset.legend)))
+    row = {"method": method.name, "shots": shots, **asdict(found), "adapt_seconds": seconds}
+    return row, predicted
+
+
+def _picture(
+    taskset: TaskSet,
+    episode: Episode,
+    query: Tiles,
+    maps: dict[str, Labels],
+    shots: int,
+    path: Path,
+) -> None:
+    """The three query tiles with the most classes."""
+    variety = [len(np.unique(label)) for label in query.label]
+    chosen = np.argsort(variety, kind="stable")[::-1][:3]
+    title = f"{episode.task}, adapted with {shots} labelled tiles"
+    plot_region(
+        query.image[chosen],
+        query.label[chosen],
+        {name: labels[chosen] for name, labels in maps.items()},
+        bands=taskset.bands,
+        legend=taskset.legend,
+        title=title,
+        path=path,
+    )

@@ -1,0 +1,120 @@
+"""Pictures for people: scores against shots, and image / truth / map side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from landmeta.legend import IGNORE, Labels, Legend
+from landmeta.stats import MEASURES, measure_name
+
+_TRUE_COLOUR = (("R", "G", "B"), ("S2_B4", "S2_B3", "S2_B2"), ("B04", "B03", "B02"))
+METHOD_COLOURS = {
+    "maml": "#0072b2",
+    "fomaml": "#56b4e9",
+    "pretrain": "#d55e00",
+    "scratch": "#7f7f7f",
+}
+
+
+def true_colour_bands(bands: Sequence[str]) -> tuple[int, int, int]:
+    """Which bands to show as red, green and blue: by name, else the first three (or the first)."""
+    for names in _TRUE_COLOUR:
+        if all(n in bands for n in names):
+            return (bands.index(names[0]), bands.index(names[1]), bands.index(names[2]))
+    return (0, 1, 2) if len(bands) >= 3 else (0, 0, 0)
+
+
+def true_colour(image: NDArray[np.float32], bands: Sequence[str]) -> NDArray[np.float32]:
+    """RGB 0-1, shape (tile, row, col, 3), stretched between the 2 % and 98 % quantiles.
+
+    Args:
+        image: (tile, band, row, col), NaN where not valid; shown white.
+        bands: names of the bands.
+    """
+    chosen = image[:, true_colour_bands(bands)].astype(np.float32)
+    low = np.nanquantile(chosen, 0.02, axis=(0, 2, 3), keepdims=True)
+    high = np.nanquantile(chosen, 0.98, axis=(0, 2, 3), keepdims=True)
+    stretched = np.clip((chosen - low) / np.maximum(high - low, 1e-6), 0, 1)
+    shown: NDArray[np.float32] = np.nan_to_num(stretched, nan=1.0).transpose(0, 2, 3, 1)
+    return shown
+
+
+def legend_handles(legend: Legend, used: Sequence[int]) -> list[Patch]:
+    """Colour patches of the classes in `used` (indices)."""
+    return [
+        Patch(facecolor=legend.classes[i].color, edgecolor="#444444", label=legend.classes[i].name)
+        for i in used
+    ]
+
+
+def plot_scores(summary: pd.DataFrame, path: Path) -> None:
+    """Each measure against the number of shots, with 95 % intervals over regions."""
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    panels = figure.subplots(1, len(MEASURES))
+    for axis, measure in zip(panels, MEASURES, strict=True):
+        of_measure = summary[summary["measure"] == measure]
+        for method, rows in of_measure.groupby("method", sort=False):
+            colour = METHOD_COLOURS.get(str(method))
+            (line,) = axis.plot(rows["shots"], rows["mean"], "o-", label=method, color=colour)
+            axis.fill_between(
+                rows["shots"], rows["low"], rows["high"], alpha=0.15, color=line.get_color()
+            )
+        axis.set(xlabel="shots (labelled tiles of the region)", ylabel=measure_name(measure))
+        axis.grid(alpha=0.3)
+    panels[0].legend()
+    regions = int(summary["regions"].max())
+    figure.suptitle(f"Mean over {regions} unseen regions, 95 % interval over regions")
+    figure.savefig(path, dpi=110)
+
+
+def plot_region(
+    image: NDArray[np.float32],
+    truth: Labels,
+    maps: Mapping[str, Labels],
+    *,
+    bands: Sequence[str],
+    legend: Legend,
+    title: str,
+    path: Path,
+) -> None:
+    """Rows of tiles; columns image, truth and each method's map.
+
+    Args:
+        image: (tile, band, row, col); truth and each map: (tile, row, col) class index.
+        truth: reference labels; 255 is left white.
+        maps: method name to its predictions.
+        bands: names of the bands, to show true colour.
+        legend: colours.
+        title: over the picture.
+        path: PNG to write.
+    """
+    palette = legend.palette()
+    columns: dict[str, NDArray[Any]] = {"image": true_colour(image, bands), "truth": palette[truth]}
+    columns |= {
+        name: np.where(truth[..., None] == IGNORE, 255, palette[labels]).astype(np.uint8)
+        for name, labels in maps.items()
+    }
+    figure = Figure(figsize=(2.4 * len(columns), 2.4 * len(image) + 1.0), layout="constrained")
+    axes = figure.subplots(len(image), len(columns), squeeze=False)
+    for column, (name, pictures) in enumerate(columns.items()):
+        for row, picture in enumerate(pictures):
+            axis = axes[row, column]
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_axis_off()
+            if row == 0:
+                axis.set_title(name)
+    drawn = np.concatenate([truth.ravel(), *(m[truth != IGNORE] for m in maps.values())])
+    used = [int(i) for i in np.unique(drawn) if i != IGNORE]
+    figure.legend(
+        handles=legend_handles(legend, used), loc="outside lower center", ncols=min(5, len(used))
+    )
+    figure.suptitle(title)
+    figure.savefig(path, dpi=100)
