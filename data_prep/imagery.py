@@ -1,0 +1,327 @@
+"""Reading one image or label file: GeoTIFF, JPEG or PNG; what is no data is masked, never guessed.
+
+Arrays are (band, row, col), labels (row, col) uint8 with 255 = ignore. Windows are rasterio's.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from landmeta.errors import MissingBands, SizeMismatch, SourceNotFound, UnreadableFile
+from landmeta.legend import IGNORE, Labels, Legend
+from landmeta.taskset import Band
+
+METRES_PER_DEGREE = math.pi / 180 * 6_371_008.8
+"""Along a meridian of a sphere with the Earth's mean radius."""
+
+_PHOTOS = {"JPEG", "PNG"}
+"""Formats whose three bands are red, green and blue by definition."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What can be known of an image without reading its pixels.
+
+    Attributes:
+        path: the file.
+        height, width: in pixels.
+        bands: the bands to read, in that order, with scale and offset.
+        indexes: the place of each of them in the file, from 1; of a palette image, in its colours.
+        palette: True if pixels are places in a colour table.
+        alpha: True if a transparency band says what is valid.
+        dtype: of the pixels.
+        crs: coordinate reference system, or None; `transform`: pixel to CRS.
+    """
+
+    path: Path
+    height: int
+    width: int
+    bands: tuple[Band, ...]
+    indexes: tuple[int, ...]
+    palette: bool
+    alpha: bool
+    dtype: np.dtype[Any]
+    crs: str | None
+    transform: Affine
+
+    @property
+    def gsd(self) -> float | None:
+        """Side in metres of a square of one pixel's area, at the image's centre; None without CRS.
+
+        On a geographic grid a pixel narrows with the cosine of the latitude.
+        """
+        if self.crs is None:
+            return None
+        crs = rasterio.crs.CRS.from_user_input(self.crs)
+        area = abs(self.transform.determinant)
+        if crs.is_geographic:
+            _, latitude = self.transform * (self.width / 2, self.height / 2)
+            return METRES_PER_DEGREE * math.sqrt(area * math.cos(math.radians(latitude)))
+        unit: float = crs.linear_units_factor[1]
+        return math.sqrt(area) * unit
+
+
+def unreadable(path: Path, error: Exception) -> UnreadableFile:
+    """The error for a file that cannot be decoded."""
+    return UnreadableFile(
+        f"cannot be read: {error}",
+        remedy="it may be truncated or of another format than its name says; copy it again or "
+        "take it out of the folder",
+        path=path,
+    )
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster; whatever goes wrong inside the block while reading it names the file.
+
+    Raises:
+        SourceNotFound: the file is not there.
+        UnreadableFile: it is truncated, damaged or no raster.
+    """
+    if not path.is_file():
+        raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
+    try:
+        # libjpeg fills what is missing with grey and only warns: make that an error.
+        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True), _open_quietly(path) as dataset:
+            yield dataset
+    except RasterioError as error:
+        # "Read failed. See previous exception for details." tells nobody anything.
+        raise unreadable(path, _root(error)) from error
+
+
+def _open_quietly(path: Path) -> rasterio.DatasetReader:
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        return rasterio.open(path)
+
+
+def _root(error: Exception) -> Exception:
+    cause = error.__cause__
+    return _root(cause) if isinstance(cause, Exception) else error
+
+
+def _has_palette(dataset: rasterio.DatasetReader) -> bool:
+    return bool(dataset.count == 1 and dataset.colorinterp[0] == ColorInterp.palette)
+
+
+def _own_names(dataset: rasterio.DatasetReader, indexes: Sequence[int]) -> tuple[str, ...] | None:
+    """The names a file gives its bands, or None."""
+    descriptions = [dataset.descriptions[i - 1] for i in indexes]
+    if all(descriptions):
+        return tuple(str(d) for d in descriptions)
+    # A GeoTIFF's colour flags are no names: GDAL sets them to red, green, blue by default.
+    if dataset.driver in _PHOTOS and len(indexes) == 3:
+        return ("R", "G", "B")
+    return None
+
+
+def _choose(
+    own: tuple[str, ...] | None, wanted: Sequence[str] | None, count: int, path: Path
+) -> list[tuple[int, str]]:
+    """Positions (from 0) and names of the bands to read."""
+    if wanted is None:
+        return list(enumerate(own or [f"b{i + 1}" for i in range(count)]))
+    if own is None:
+        if len(wanted) != count:
+            raise MissingBands(
+                f"has {count} bands without names, but {len(wanted)} names were given: "
+                f"{', '.join(wanted)}",
+                remedy="name every band of the file, in the file's order",
+                path=path,
+            )
+        return list(enumerate(wanted))
+    missing = [name for name in wanted if name not in own]
+    if missing:
+        raise MissingBands(
+            f"has no band {', '.join(missing)}; its bands are {', '.join(own)}",
+            remedy="choose among these names, or leave the choice of bands out",
+            path=path,
+        )
+    return [(own.index(name), name) for name in wanted]
+
+
+def read_header(path: Path, bands: Sequence[str] | None = None) -> Header:
+    """Read what an image says of itself.
+
+    Args:
+        path: GeoTIFF, JPEG, PNG or anything else GDAL opens.
+        bands: of a file that names its bands, the ones to read; otherwise names for all of them,
+            in order. Without it, the file's own names, R, G, B for photos, or b1, b2, ….
+
+    Raises:
+        SourceNotFound: the file is not there.
+        UnreadableFile: it is no raster, or of complex numbers.
+        MissingBands: a band asked for is not in the file, or too many or few names were given.
+    """
+    with open_raster(path) as dataset:
+        palette = _has_palette(dataset)
+        alphas = [c == ColorInterp.alpha for c in dataset.colorinterp]
+        # GDAL marks the fourth of four uint8 bands as alpha by default, which near infrared often
+        # suffers: a name says that it is a band.
+        named = any(a and d for a, d in zip(alphas, dataset.descriptions, strict=True)) or (
+            any(alphas) and bands is not None and len(bands) == dataset.count
+        )
+        alpha = any(alphas) and not named
+        indexes = [i for i, a in enumerate(alphas, start=1) if not (a and alpha)]
+        if palette:
+            indexes = [1, 2, 3]
+            own: tuple[str, ...] | None = ("R", "G", "B")
+        else:
+            own = _own_names(dataset, indexes)
+        chosen = _choose(own, bands, len(indexes), path)
+        dtype = np.result_type(*dataset.dtypes)
+        if dtype.kind not in "uif":
+            raise unreadable(path, ValueError(f"its pixels are {dtype}"))
+        return Header(
+            path=path,
+            height=dataset.height,
+            width=dataset.width,
+            bands=tuple(
+                Band(name=name)
+                if palette
+                else Band(
+                    name=name,
+                    scale=dataset.scales[indexes[position] - 1],
+                    offset=dataset.offsets[indexes[position] - 1],
+                )
+                for position, name in chosen
+            ),
+            indexes=tuple(indexes[position] for position, _ in chosen),
+            palette=palette,
+            alpha=alpha,
+            dtype=dtype,
+            crs=None if dataset.crs is None else dataset.crs.to_string(),
+            transform=dataset.transform,
+        )
+
+
+def _colours(dataset: rasterio.DatasetReader, window: Window | None) -> NDArray[np.uint8]:
+    """A palette image as red, green, blue and alpha, shape (4, row, col)."""
+    table = np.zeros((256, 4), np.uint8)
+    for place, colour in dataset.colormap(1).items():
+        if place < 256:
+            table[place] = colour
+    return np.moveaxis(table[dataset.read(1, window=window)], -1, 0)
+
+
+def read_image(
+    dataset: rasterio.DatasetReader, header: Header, window: Window | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Stored values and where they are valid, both (band, row, col), in the header's bands.
+
+    Invalid is what the file's nodata value, mask or transparency says, NaN and infinity: of each
+    band for itself, except that transparency concerns all of them.
+    """
+    if header.palette:
+        colours = _colours(dataset, window)
+        pixels = colours[[i - 1 for i in header.indexes]]
+        return pixels, np.broadcast_to(colours[3] > 0, pixels.shape).copy()
+    indexes = list(header.indexes)
+    pixels = dataset.read(indexes, window=window)
+    has_alpha = ColorInterp.alpha in dataset.colorinterp
+    if has_alpha and not header.alpha:  # it is a band here, and GDAL's masks would come from it
+        nodata = dataset.nodata
+        valid = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
+    else:
+        valid = dataset.read_masks(indexes, window=window) > 0
+    if pixels.dtype.kind == "f":
+        valid &= np.isfinite(pixels)
+    return pixels, valid
+
+
+def labels_are_colours(legend: Legend) -> bool:
+    """True if the legend explains the labels by colours, not ids."""
+    return any(key.startswith("#") for key in (*legend.remap, *legend.ignore))
+
+
+def read_label(
+    dataset: rasterio.DatasetReader, legend: Legend, window: Window | None = None
+) -> Labels:
+    """Class indices of a label file, shape (row, col), uint8, 255 = ignore.
+
+    Three bands are colours. One band is ids; it is colours if the legend's remap or ignore speak
+    of colours (a grey g then is the colour (g, g, g)), or if the file has a colour table of which
+    every colour in use is one of the legend's. Transparent pixels and the file's nodata are ignore,
+    unless the legend gives the nodata value a class.
+
+    Raises:
+        UnreadableFile: the file has neither one nor three bands.
+        UnknownClass: an id or colour that the legend does not have.
+    """
+    path = Path(dataset.name)
+    indexes = [i for i, c in enumerate(dataset.colorinterp, 1) if c != ColorInterp.alpha]
+    if len(indexes) not in (1, 3):
+        raise UnreadableFile(
+            f"is no label image: it has {len(indexes)} bands",
+            remedy="labels are one band of class ids or three bands of colours",
+            path=path,
+        )
+    colours: NDArray[np.uint8] | None = None
+    visible = dataset.dataset_mask(window=window) > 0
+    if len(indexes) == 3:
+        colours = dataset.read(indexes, window=window)
+    elif _has_palette(dataset):
+        *rgb, opacity = _colours(dataset, window)
+        visible = opacity > 0
+        if labels_are_colours(legend) or _all_known(np.stack(rgb), visible, legend):
+            colours = np.stack(rgb)
+    elif labels_are_colours(legend):
+        colours = np.repeat(dataset.read(indexes, window=window), 3, axis=0)
+    if colours is None:
+        nodata = math.nan if dataset.nodata is None else dataset.nodata
+        return legend.from_ids(dataset.read(indexes[0], window=window), nodata=nodata, path=path)
+    index = np.full(visible.shape, IGNORE, np.uint8)
+    index[visible] = legend.from_colors(colours[:, None, visible], path=path)[0]
+    return index
+
+
+def _all_known(rgb: NDArray[np.uint8], visible: NDArray[np.bool_], legend: Legend) -> bool:
+    used = {tuple(c) for c in np.unique(rgb[:, visible], axis=1).T.tolist()}
+    return used <= {c.rgb for c in legend.classes}
+
+
+def check_same_grid(image: Header, label: Header) -> None:
+    """Refuse a label that does not lie pixel on pixel on its image.
+
+    A label without a coordinate reference system is taken to lie where its image lies.
+
+    Raises:
+        SizeMismatch: other size, or another grid by more than a hundredth of a pixel.
+    """
+    if (image.height, image.width) != (label.height, label.width):
+        raise SizeMismatch(
+            f"is {label.height} × {label.width} pixels (rows × columns), its image "
+            f"{image.path} {image.height} × {image.width}",
+            remedy="make image and label the same size",
+            path=label.path,
+        )
+    if image.crs is None or label.crs is None:
+        return
+    same_crs = rasterio.crs.CRS.from_user_input(image.crs) == rasterio.crs.CRS.from_user_input(
+        label.crs
+    )
+    corners = [(0, 0), (image.width, image.height)]
+    shift = max(
+        math.dist(~image.transform * (label.transform * corner), corner) for corner in corners
+    )
+    if not same_crs or shift > 0.01:
+        raise SizeMismatch(
+            f"lies on another grid than its image {image.path}: {label.crs} "
+            f"{tuple(label.transform)[:6]} against {image.crs} {tuple(image.transform)[:6]}",
+            remedy="warp the labels to the image's grid (nearest neighbour: they are categories)",
+            path=label.path,
+        )
