@@ -29,7 +29,7 @@ Loss = Callable[[Params, Batch], Tensor]
 
 
 def gradient(loss: Tensor, params: Params, *, create_graph: bool = False) -> Params:
-    """Gradient of `loss` with respect to `params`. Parameters that the loss does not depend on get zeros."""
+    """Gradient of `loss` with respect to `params`; zeros where it does not depend on them."""
     grads = torch.autograd.grad(
         loss, list(params.values()), create_graph=create_graph, materialize_grads=True
     )

@@ -1,0 +1,138 @@
+"""From a checkpoint and a few labelled tiles of a new region to that region's own model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from landmeta.adaptation import adapt_params
+from landmeta.atomic import refuse_existing
+from landmeta.checkpoint import Adaptation, load_checkpoint, save_checkpoint
+from landmeta.device import DeviceName, choose_device
+from landmeta.errors import CheckpointMismatch, EmptyRegion, TooFewTiles
+from landmeta.legend import IGNORE, Legend
+from landmeta.losses import segmentation_loss, to_batch
+from landmeta.taskset import TaskSet, Tiles
+
+FEW_PIXELS = 50
+"""A class with fewer labelled pixels than this is warned of."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What adapting used and made.
+
+    Attributes:
+        path: the region model.
+        how: optimiser, rate and steps used.
+        pixels: labelled pixels per class name.
+        loss_before, loss_after: mean cross-entropy on the support set.
+    """
+
+    path: Path
+    how: Adaptation
+    pixels: dict[str, int]
+    loss_before: float
+    loss_after: float
+
+    @property
+    def scarce(self) -> list[str]:
+        """Classes that are labelled, but in very few pixels."""
+        return [name for name, count in self.pixels.items() if 0 < count < FEW_PIXELS]
+
+
+def adapt(
+    checkpoint: Path,
+    support: Tiles,
+    out: Path,
+    *,
+    sources: Sequence[str],
+    how: Adaptation | None = None,
+    device: DeviceName = "auto",
+    overwrite: bool = False,
+) -> Adapted:
+    """Adapt a checkpoint to labelled tiles and write the region model `out`.
+
+    Args:
+        checkpoint: written by training.
+        support: labelled tiles, in the checkpoint's bands and legend; 255 = not labelled.
+        out: safetensors file to write.
+        sources: where the support came from, kept as provenance.
+        how: optimiser, rate and steps; as tuned for so many tiles if not given.
+        device: where to compute.
+        overwrite: replace `out`.
+
+    Raises:
+        OutputExists: `out` exists and `overwrite` is False.
+        EmptyRegion: nothing in the support is labelled.
+        CheckpointMismatch: the checkpoint is already a region model.
+    """
+    refuse_existing(out, overwrite)
+    loaded = load_checkpoint(checkpoint)
+    if loaded.meta.kind == "region":
+        raise CheckpointMismatch(
+            "is already adapted to a region",
+            remedy="adapt the checkpoint it was made from",
+            path=checkpoint,
+        )
+    pixels = class_pixels(support, loaded.meta.legend)
+    if not sum(pixels.values()):
+        raise EmptyRegion(
+            f"none of the {len(support)} support tiles has a labelled pixel",
+            remedy="label some pixels of the new region",
+        )
+    how = how or loaded.meta.adaptation_for(len(support))
+    target = choose_device(device)
+    ready = loaded.to(target)
+    loss = segmentation_loss(ready.net)
+    batch = to_batch(support, target)
+    params = adapt_params(loss, ready.params, batch, how)
+    meta = loaded.meta.model_copy(
+        update={
+            "kind": "region",
+            "adaptation": {len(support): how},
+            "provenance": {
+                "checkpoint": checkpoint.name,
+                "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+                "support": list(sources),
+                "support_tiles": len(support),
+                "support_pixels": pixels,
+                "trained": loaded.meta.provenance,
+            },
+        }
+    )
+    save_checkpoint(out, ready.net, params, meta, overwrite=overwrite)
+    before, after = loss(ready.params, batch).item(), loss(params, batch).item()
+    return Adapted(out, how, pixels, before, after)
+
+
+def class_pixels(tiles: Tiles, legend: Legend) -> dict[str, int]:
+    """Labelled pixels per class name."""
+    counts = np.bincount(tiles.label[tiles.label != IGNORE].ravel(), minlength=len(legend))
+    return dict(zip(legend.names, counts.tolist(), strict=True))
+
+
+def support_from_taskset(
+    checkpoint: Path, folder: Path, region: str, shots: int, seed: int
+) -> tuple[Tiles, list[str]]:
+    """Draw `shots` labelled tiles of one task of a task set, and say which they are.
+
+    Raises:
+        CheckpointMismatch: the task set has other bands or classes than the checkpoint.
+        EmptyRegion, TooFewTiles: no such task, or fewer tiles than shots.
+    """
+    taskset = TaskSet(folder)
+    load_checkpoint(checkpoint).meta.check_fits(taskset.meta, checkpoint)
+    ids = taskset.tile_ids(region)
+    if len(ids) < shots:
+        raise TooFewTiles(
+            f"{region!r} has {len(ids)} tiles, fewer than {shots} shots",
+            remedy=f"ask for at most {len(ids)} shots",
+            path=folder,
+        )
+    chosen = np.random.default_rng(seed).choice(ids, shots, replace=False)
+    return taskset.read(chosen), [f"{folder}: {region}, tile {i}" for i in chosen.tolist()]

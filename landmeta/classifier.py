@@ -1,0 +1,52 @@
+"""A checkpoint as something that turns images into class probabilities, for `landmeta.predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.func import functional_call
+
+from landmeta.checkpoint import load_checkpoint
+from landmeta.device import DeviceName, choose_device, mixed_precision
+from landmeta.legend import Legend
+from landmeta.taskset import Band
+
+
+class NetworkClassifier:
+    """The network of a checkpoint on a device.
+
+    Args:
+        path: a region model, or a checkpoint used without adaptation (zero shots).
+        device: where to compute.
+
+    Raises:
+        UnsafeFile, UnreadableFile, CheckpointMismatch: as `load_checkpoint`.
+    """
+
+    def __init__(self, path: Path, device: DeviceName = "auto") -> None:
+        self.device = choose_device(device)
+        self.checkpoint = load_checkpoint(path).to(self.device)
+        meta = self.checkpoint.meta
+        self.band_specs: tuple[Band, ...] = meta.bands
+        self.bands: tuple[str, ...] = tuple(b.name for b in meta.bands)
+        self.legend: Legend = meta.legend
+        self.tile_size: int = meta.tile_size
+
+    @torch.inference_mode()
+    def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class probabilities.
+
+        Args:
+            image: physical values, shape (tile, band, row, col), NaN where not valid.
+
+        Returns:
+            Shape (tile, class, row, col); sums to 1 over classes.
+        """
+        batch = torch.from_numpy(image).to(self.device, memory_format=torch.channels_last)
+        with mixed_precision(self.device):
+            logits = functional_call(self.checkpoint.net, self.checkpoint.params, (batch,))
+        probabilities: NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
+        return probabilities
