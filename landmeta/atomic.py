@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,6 +98,54 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise write_failed(path, error) from error
     finally:
         _remove(temporary)
+
+
+SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""What GDAL keeps beside a raster: `map.tif.aux.xml` and so on."""
+
+
+@contextmanager
+def atomic_files(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a hidden folder beside `paths`, which lie in one folder; keep those files from it.
+
+    The block makes files of the same names in that folder. When it succeeds they move to their
+    places together with their `SIDECARS`, and sidecars of replaced files go; anything else in the
+    folder was scratch. When it fails, nothing is left.
+
+    Raises:
+        OutputExists: one of `paths` exists and `overwrite` is False (checked before and after).
+        WriteFailed: the operating system refused to write (disk full, no permission).
+    """
+    parent = paths[0].parent
+    if any(path.parent != parent for path in paths):
+        raise ValueError(f"not in one folder: {', '.join(map(str, paths))}")
+    for path in paths:
+        refuse_existing(path, overwrite)
+    scratch = _temporary(paths[0]).with_suffix("")
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        _move_with_sidecars(scratch, paths, overwrite)
+    except OSError as error:
+        raise write_failed(paths[0], error) from error
+    finally:
+        _remove(scratch)
+
+
+def _move_with_sidecars(scratch: Path, paths: Sequence[Path], overwrite: bool) -> None:
+    for file in scratch.iterdir():
+        _fsync(file)
+    for path in paths:
+        refuse_existing(path, overwrite)
+    for path in paths:
+        for suffix in SIDECARS:
+            new, old = scratch / f"{path.name}{suffix}", path.with_name(f"{path.name}{suffix}")
+            if new.exists():
+                new.replace(old)
+            else:
+                old.unlink(missing_ok=True)
+        (scratch / path.name).replace(path)
+    _fsync(paths[0].parent)
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:

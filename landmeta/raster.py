@@ -1,0 +1,394 @@
+"""The only room that writes GeoTIFF, and where an image's bands meet the bands a model needs.
+
+Images come as float32 physical values (band, row, col) with NaN where a band has no data. Outputs
+are Cloud-Optimized GeoTIFFs of one uint8 band on the image's own grid.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+import landmeta
+from data_prep.imagery import Header, open_raster, read_header, read_image, unreadable
+from landmeta.atomic import atomic_files, write_failed
+from landmeta.errors import MissingBands
+from landmeta.legend import IGNORE, Legend
+from landmeta.taskset import Band
+
+BLOCK = 512
+"""Rows and columns of a block of the outputs, the COG driver's own default."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster lie.
+
+    Attributes:
+        height, width: in pixels.
+        crs: coordinate reference system, or None.
+        transform: from (col, row) to the CRS's (x, y).
+        gcps: ground control points, of rasters that have these in place of a transform.
+    """
+
+    height: int
+    width: int
+    crs: CRS | None
+    transform: Affine
+    gcps: tuple[rasterio.control.GroundControlPoint, ...] = ()
+
+    @classmethod
+    def of(cls, dataset: rasterio.DatasetReader) -> Grid:
+        """The grid of an open raster."""
+        gcps, gcps_crs = dataset.gcps
+        return cls(
+            height=dataset.height,
+            width=dataset.width,
+            crs=gcps_crs if gcps else dataset.crs,
+            transform=dataset.transform,
+            gcps=tuple(gcps),
+        )
+
+    def profile(self) -> dict[str, Any]:
+        """How rasterio is told of it."""
+        where = {"gcps": list(self.gcps)} if self.gcps else {"transform": self.transform}
+        return {"height": self.height, "width": self.width, "crs": self.crs} | where
+
+
+class Image:
+    """An open raster, read as the bands a model needs; made by `open_image`.
+
+    Attributes:
+        path: the file.
+        grid: where it lies.
+        notes: what had to be assumed, in words for the user.
+    """
+
+    def __init__(
+        self,
+        dataset: rasterio.DatasetReader,
+        header: Header,
+        bands: Sequence[Band],
+        notes: list[str],
+    ) -> None:
+        self.path = header.path
+        self.grid = Grid.of(dataset)
+        self.notes = notes
+        self._dataset, self._header = dataset, header
+        self._scale = np.array([b.scale for b in bands], np.float32)[:, None, None]
+        self._offset = np.array([b.offset for b in bands], np.float32)[:, None, None]
+
+    def read(self, col: int, row: int, width: int, height: int) -> NDArray[np.float32]:
+        """Physical values of a window inside the raster, shape (band, height, width).
+
+        NaN where a band has no data: its nodata value, a mask, transparency, NaN or infinity.
+
+        Raises:
+            UnreadableFile: that part of the file is missing or damaged.
+        """
+        window = Window(col, row, width, height)
+        try:
+            # Set here too: GDAL's options belong to a thread, and windows are read in another.
+            with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
+                stored, valid = read_image(self._dataset, self._header, window)
+        except (RasterioError, CPLE_BaseError) as error:
+            where = f"rows {row}-{row + height}, columns {col}-{col + width}: {_cause(error)}"
+            raise unreadable(self.path, OSError(where)) from error
+        physical = stored.astype(np.float32) * self._scale + self._offset
+        physical[~valid] = np.nan
+        return physical
+
+
+@contextmanager
+def open_image(
+    path: Path, bands: Sequence[Band], names: Sequence[str] | None = None
+) -> Iterator[Image]:
+    """Open a raster to read exactly `bands` from it, in that order.
+
+    Args:
+        path: GeoTIFF or anything else GDAL opens.
+        bands: what a model needs; stored × scale + offset = physical.
+        names: what the bands of the file are, in the file's order, when it does not say so itself
+            or says it in other words. Only then may it have bands that are not needed.
+
+    Raises:
+        SourceNotFound: the file is not there.
+        UnreadableFile: it is truncated, damaged or no raster.
+        MissingBands: it has not the bands that are needed.
+    """
+    with open_raster(path) as dataset:
+        header, notes = _match_bands(dataset, path, [b.name for b in bands], names)
+        for band, own in zip(bands, header.bands, strict=True):
+            if (own.scale, own.offset) not in ((1, 0), (band.scale, band.offset)):
+                notes.append(
+                    f"{path} declares scale {own.scale:g} and offset {own.offset:g} for band "
+                    f"{band.name}; the model's {band.scale:g} and {band.offset:g} were used"
+                )
+        image = Image(dataset, header, bands, notes)
+        if image.grid.crs is None:
+            notes.append(f"{path} has no coordinate reference system; its map cannot have one")
+        yield image
+
+
+def _match_bands(
+    dataset: rasterio.DatasetReader, path: Path, needed: Sequence[str], given: Sequence[str] | None
+) -> tuple[Header, list[str]]:
+    """Choose the needed bands among those of the file; returns what to read, and notes."""
+    header = read_header(path)
+    anonymous = [b.name for b in header.bands] == [f"b{i + 1}" for i in range(len(header.bands))]
+    if header.alpha and anonymous and dataset.count == len(given or needed):
+        header = read_header(path, given or needed)  # the fourth of four bands is no transparency
+    found = list(given or [b.name for b in header.bands])
+    if len(found) != len(header.bands):
+        raise MissingBands(
+            f"has {len(header.bands)} bands, but {len(found)} names were given for them: "
+            f"{', '.join(found)}",
+            remedy="name every band of the file, in the file's order",
+            path=path,
+        )
+    notes = []
+    if given is None and anonymous and len(found) == len(needed):
+        _check_partial_names(dataset, header, needed, path)
+        if [n.casefold() for n in needed] != found:
+            notes.append(
+                f"{path} does not name its bands; they were taken to be {', '.join(needed)}"
+            )
+        found = list(needed)
+    places = _places(found, needed, path, extra_allowed=given is not None)
+    chosen = replace(
+        header,
+        bands=tuple(header.bands[p] for p in places),
+        indexes=tuple(header.indexes[p] for p in places),
+    )
+    return chosen, notes
+
+
+def _check_partial_names(
+    dataset: rasterio.DatasetReader, header: Header, needed: Sequence[str], path: Path
+) -> None:
+    """Refuse to assume an order that the few names a file does have contradict."""
+    for index, name in zip(header.indexes, needed, strict=True):
+        own = None if header.palette else dataset.descriptions[index - 1]
+        if own and own.casefold() != name.casefold():
+            raise MissingBands(
+                f"calls its band {index} {own!r} where {name!r} is needed, and leaves others "
+                f"unnamed; needed are {', '.join(needed)}",
+                remedy="say what its bands are, in the file's order, with --bands",
+                path=path,
+            )
+
+
+def _places(
+    found: Sequence[str], needed: Sequence[str], path: Path, *, extra_allowed: bool
+) -> list[int]:
+    """Position of each needed band among those found, whatever the case of the letters."""
+    have, want = ([n.casefold() for n in names] for names in (found, needed))
+    missing = [n for n in needed if n.casefold() not in have]
+    extra = [n for n in found if n.casefold() not in want]
+    double = [n for n in needed if have.count(n.casefold()) > 1]
+    problems = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("missing", missing), ("more than once", double), ("extra", extra))
+        if names and not (what == "extra" and extra_allowed and not missing)
+    ]
+    if problems:
+        raise MissingBands(
+            f"has the bands {', '.join(found)}; needed are {', '.join(needed)} "
+            f"({'; '.join(problems)})",
+            remedy="give an image with these bands, or say what its bands are, in the file's "
+            "order, with --bands (bands that are not needed are then left out)",
+            path=path,
+        )
+    return [have.index(n) for n in want]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One output: a GeoTIFF of one uint8 band, nodata 255.
+
+    Attributes:
+        path: where it goes.
+        description: what its values are.
+        legend: the classes its values are ids of, which give it a colour table and category names;
+            None for a quantity.
+    """
+
+    path: Path
+    description: str
+    legend: Legend | None = None
+
+
+class RowWriter:
+    """Takes rows from the top down, any number at a time, and writes them in whole blocks."""
+
+    def __init__(self, dataset: rasterio.io.DatasetWriter, path: Path) -> None:
+        self._dataset, self._path = dataset, path
+        self._buffer = np.empty((BLOCK, dataset.width), np.uint8)
+        self._held = self._written = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, rows: NDArray[np.uint8]) -> None:
+        """Append rows, shape (row, width).
+
+        Raises:
+            WriteFailed: the disk is full or not writable.
+        """
+        while len(rows):
+            part = rows[: BLOCK - self._held]
+            self._buffer[self._held : self._held + len(part)] = part
+            self._held += len(part)
+            rows = rows[len(part) :]
+            if self._held == BLOCK:
+                self._flush()
+
+    def _flush(self) -> None:
+        window = Window(0, self._written, self._dataset.width, self._held)
+        with _writing(self._path):
+            self._dataset.write(self._buffer[: self._held], 1, window=window)
+        self._written += self._held
+        self._held = 0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None and self._held:
+            self._flush()
+
+
+@contextmanager
+def write_layers(
+    layers: Sequence[Layer], grid: Grid, tags: Mapping[str, str], *, overwrite: bool = False
+) -> Iterator[list[RowWriter]]:
+    """Write several outputs on one grid, row by row; all appear when the block ends well, or none.
+
+    Rows go to plain GeoTIFFs in a hidden folder beside the outputs; the COG driver then copies
+    them block by block, with overviews (by the commonest class, or by the mean of a quantity).
+
+    Args:
+        layers: what to write, all in one folder.
+        grid: of all of them.
+        tags: provenance, kept in the files' metadata.
+        overwrite: replace outputs that exist.
+
+    Raises:
+        OutputExists: an output exists and `overwrite` is False.
+        WriteFailed: the disk is full or not writable; nothing is left behind.
+    """
+    with atomic_files([layer.path for layer in layers], overwrite=overwrite) as folder:
+        plain = [folder / f"{layer.path.name}.rows" for layer in layers]
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(_create(temporary, layer, grid, tags))
+                for temporary, layer in zip(plain, layers, strict=True)
+            ]
+            yield writers
+        for temporary, layer in zip(plain, layers, strict=True):
+            with _writing(layer.path):
+                _to_cog(temporary, folder / layer.path.name, layer)
+
+
+@contextmanager
+def _create(
+    temporary: Path, layer: Layer, grid: Grid, tags: Mapping[str, str]
+) -> Iterator[RowWriter]:
+    with ExitStack() as stack:
+        with _writing(layer.path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            profile = grid.profile() | {
+                "driver": "GTiff",
+                "count": 1,
+                "dtype": "uint8",
+                "nodata": IGNORE,
+                "tiled": True,
+                "blockxsize": BLOCK,
+                "blockysize": BLOCK,
+                "compress": "lzw",
+                "bigtiff": "if_safer",
+            }
+            dataset = stack.enter_context(rasterio.open(temporary, "w", **profile))
+            dataset.set_band_description(1, layer.description)
+            dataset.update_tags(**_software_tag(), **tags)
+            if layer.legend is not None:
+                dataset.update_tags(landmeta_classes=_classes_as_json(layer.legend))
+                dataset.write_colormap(1, layer.legend.colormap)
+        with RowWriter(dataset, layer.path) as writer:
+            yield writer
+        with _writing(layer.path):
+            stack.close()
+
+
+def _software_tag() -> dict[str, str]:
+    return {"TIFFTAG_SOFTWARE": f"landmeta {landmeta.__version__}"}
+
+
+def _classes_as_json(legend: Legend) -> str:
+    return json.dumps([c.model_dump() for c in legend.classes], ensure_ascii=False)
+
+
+def _to_cog(plain: Path, cog: Path, layer: Layer) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        rasterio.shutil.copy(
+            plain,
+            cog,
+            driver="COG",
+            compress="deflate",
+            blocksize=BLOCK,
+            overview_resampling="average" if layer.legend is None else "mode",
+            bigtiff="if_safer",
+        )
+    plain.unlink()
+    if layer.legend is not None:
+        _write_categories(cog.with_name(f"{cog.name}.aux.xml"), layer.legend)
+
+
+def _write_categories(sidecar: Path, legend: Legend) -> None:
+    """Write class names where GDAL and QGIS look for them: TIFF has no field for them.
+
+    The format is GDAL's persistent auxiliary metadata: names by value, from 0, without gaps.
+    https://gdal.org/en/stable/drivers/raster/gtiff.html
+    """
+    names = dict(zip(legend.ids, legend.names, strict=True))
+    root = ElementTree.Element("PAMDataset")
+    band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
+    categories = ElementTree.SubElement(band, "CategoryNames")
+    for value in range(max(names) + 1):
+        ElementTree.SubElement(categories, "Category").text = names.get(value, "")
+    ElementTree.indent(root)
+    sidecar.write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what GDAL says when it cannot write into an error with a remedy."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError, OSError) as error:
+        raise write_failed(path, OSError(str(_cause(error)))) from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first error: "Read failed. See previous exception for details." tells nobody anything."""
+    return error if error.__cause__ is None else _cause(error.__cause__)
