@@ -36,7 +36,6 @@ NODATA = -32768
 """Of NDVI, which is defined on land only."""
 
 _CRS = "EPSG:4326"
-_GRID = Affine(PIXEL, 0, -180, 0, -PIXEL, 90)
 _WATER_IN_FILE, _WATER = 0, 17
 _WATER_INDEX = IGBP_SIMPLIFIED.names.index("Water")
 _NDVI_SCALE = 1e-4
@@ -108,7 +107,8 @@ class World:
 
 def transform_of(window: Window) -> Affine:
     """Pixel to degrees (x = longitude) for a window of the world grid."""
-    return _GRID * Affine.translation(window.col_off, window.row_off)
+    left, top = PIXEL * window.col_off - 180, 90 - PIXEL * window.row_off
+    return Affine(PIXEL, 0, left, 0, -PIXEL, top)
 
 
 def earth(
