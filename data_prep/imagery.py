@@ -17,7 +17,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -70,8 +70,9 @@ class Header:
         area = abs(self.transform.determinant)
         if crs.is_geographic:
             _, latitude = self.transform * (self.width / 2, self.height / 2)
-            return METRES_PER_DEGREE * math.sqrt(area * math.cos(math.radians(latitude)))
-        unit: float = crs.linear_units_factor[1]
+            narrower = math.cos(math.radians(min(90.0, abs(latitude))))
+            return METRES_PER_DEGREE * math.sqrt(area * narrower)
+        unit: float = crs.linear_units_factor[1] if crs.is_projected else 1.0
         return math.sqrt(area) * unit
 
 
@@ -86,8 +87,19 @@ def unreadable(path: Path, error: Exception) -> UnreadableFile:
 
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
-    """Open a raster; whatever goes wrong inside the block while reading it names the file.
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever GDAL finds wrong inside the block is said of this file."""
+    try:
+        # libjpeg fills what is missing with grey and only warns: make that an error.
+        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
+            yield
+    except RasterioError as error:
+        # "Read failed. See previous exception for details." tells nobody anything.
+        raise unreadable(path, _root(error)) from error
+
+
+def open_raster(path: Path) -> rasterio.DatasetReader:
+    """Open a raster; close it, or use it as a context manager.
 
     Raises:
         SourceNotFound: the file is not there.
@@ -95,17 +107,7 @@ def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
     """
     if not path.is_file():
         raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
-    try:
-        # libjpeg fills what is missing with grey and only warns: make that an error.
-        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True), _open_quietly(path) as dataset:
-            yield dataset
-    except RasterioError as error:
-        # "Read failed. See previous exception for details." tells nobody anything.
-        raise unreadable(path, _root(error)) from error
-
-
-def _open_quietly(path: Path) -> rasterio.DatasetReader:
-    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+    with _reading(path), warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
         return rasterio.open(path)
 
 
@@ -225,7 +227,17 @@ def read_image(
 
     Invalid is what the file's nodata value, mask or transparency says, NaN and infinity: of each
     band for itself, except that transparency concerns all of them.
+
+    Raises:
+        UnreadableFile: the file is truncated or damaged.
     """
+    with _reading(header.path):
+        return _read_image(dataset, header, window)
+
+
+def _read_image(
+    dataset: rasterio.DatasetReader, header: Header, window: Window | None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if header.palette:
         colours = _colours(dataset, window)
         pixels = colours[[i - 1 for i in header.indexes]]
@@ -241,6 +253,22 @@ def read_image(
     if pixels.dtype.kind == "f":
         valid &= np.isfinite(pixels)
     return pixels, valid
+
+
+def read_thumbnail(path: Path, longest: int) -> NDArray[np.uint8]:
+    """A photo as red, green, blue, shape (3, row, col), averaged down to `longest` pixels at most.
+
+    Raises:
+        SourceNotFound: the file is not there.
+        UnreadableFile: it is truncated, or not of three bands of bytes.
+    """
+    with open_raster(path) as dataset, _reading(path):
+        if dataset.count != 3 or set(dataset.dtypes) != {"uint8"}:
+            raise unreadable(path, ValueError(f"{dataset.count} bands of {dataset.dtypes[0]}"))
+        shrink = max(1.0, max(dataset.shape) / longest)
+        size = (3, *(max(1, round(side / shrink)) for side in dataset.shape))
+        pixels: NDArray[np.uint8] = dataset.read(out_shape=size, resampling=Resampling.average)
+        return pixels
 
 
 def labels_are_colours(legend: Legend) -> bool:
@@ -259,33 +287,64 @@ def read_label(
     unless the legend gives the nodata value a class.
 
     Raises:
-        UnreadableFile: the file has neither one nor three bands.
+        UnreadableFile: the file has neither one nor three bands, or is damaged.
         UnknownClass: an id or colour that the legend does not have.
     """
     path = Path(dataset.name)
+    found = read_colours(dataset, window)
+    if found is not None and (
+        not _has_palette(dataset) or labels_are_colours(legend) or _all_known(*found, legend)
+    ):
+        rgb, visible = found
+        return colours_to_labels(rgb, visible, legend, path)
+    with _reading(path):
+        values = dataset.read(1, window=window)
+        visible = dataset.dataset_mask(window=window) > 0
+    if labels_are_colours(legend):
+        return colours_to_labels(np.stack([values] * 3), visible, legend, path)
+    nodata = math.nan if dataset.nodata is None else dataset.nodata
+    label = legend.from_ids(values, nodata=nodata, path=path)
+    if ColorInterp.alpha in dataset.colorinterp:
+        label[~visible] = IGNORE
+    return label
+
+
+def read_colours(
+    dataset: rasterio.DatasetReader, window: Window | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+    """Colours (3, row, col) and where they are opaque (row, col); None if the one band has none.
+
+    Raises:
+        UnreadableFile: the file has neither one nor three bands, or is damaged.
+    """
     indexes = [i for i, c in enumerate(dataset.colorinterp, 1) if c != ColorInterp.alpha]
     if len(indexes) not in (1, 3):
         raise UnreadableFile(
             f"is no label image: it has {len(indexes)} bands",
             remedy="labels are one band of class ids or three bands of colours",
-            path=path,
+            path=dataset.name,
         )
-    colours: NDArray[np.uint8] | None = None
-    visible = dataset.dataset_mask(window=window) > 0
-    if len(indexes) == 3:
-        colours = dataset.read(indexes, window=window)
-    elif _has_palette(dataset):
-        *rgb, opacity = _colours(dataset, window)
-        visible = opacity > 0
-        if labels_are_colours(legend) or _all_known(np.stack(rgb), visible, legend):
-            colours = np.stack(rgb)
-    elif labels_are_colours(legend):
-        colours = np.repeat(dataset.read(indexes, window=window), 3, axis=0)
-    if colours is None:
-        nodata = math.nan if dataset.nodata is None else dataset.nodata
-        return legend.from_ids(dataset.read(indexes[0], window=window), nodata=nodata, path=path)
+    with _reading(Path(dataset.name)):
+        if _has_palette(dataset):
+            colours = _colours(dataset, window)
+            return colours[:3], colours[3] > 0
+        if len(indexes) == 1:
+            return None
+        return dataset.read(indexes, window=window), dataset.dataset_mask(window=window) > 0
+
+
+def colours_to_labels(
+    rgb: NDArray[np.uint8], visible: NDArray[np.bool_], legend: Legend, path: Path
+) -> Labels:
+    """Class indices of colours (3, row, col); ignore where they are not visible.
+
+    Raises:
+        UnknownClass: a visible colour that the legend does not have.
+    """
+    if visible.all():
+        return legend.from_colors(rgb, path=path)
     index = np.full(visible.shape, IGNORE, np.uint8)
-    index[visible] = legend.from_colors(colours[:, None, visible], path=path)[0]
+    index[visible] = legend.from_colors(rgb[:, None, visible], path=path)[0]
     return index
 
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from affine import Affine
-from rasterio.windows import Window
 
-from data_prep.imagery import (
-    Header,
-    check_same_grid,
-    open_raster,
-    read_header,
-    read_image,
-    read_label,
-)
-from data_prep.pairs import Pair, find_pairs
+from data_prep.cutting import count_strips, cut_pairs, grid_notes, size_notes
+from data_prep.imagery import Header, check_same_grid, read_header
+from data_prep.pairs import find_pairs
 from data_prep.source import Source
 from data_prep.splits import assign_splits
-from landmeta.errors import ConfigError, EmptyRegion, MissingBands
-from landmeta.legend import IGNORE, Labels, Legend
-from landmeta.taskset import Band, SourceTile, Split, TaskSetMeta, tile_windows
+from landmeta.errors import ConfigError, MissingBands
+from landmeta.legend import Legend
+from landmeta.taskset import Band, TaskSetMeta
 
 
 def rasters(
@@ -74,7 +66,7 @@ def rasters(
     for pair, header in zip(pairs, headers, strict=True):
         check_same_grid(header, read_header(pair.label))
     _check_same_bands(headers)
-    notes += _size_notes(pairs, headers, tile) + _grid_notes(headers)
+    notes += size_notes(pairs, headers, tile) + grid_notes(headers)
     sizes = [h.gsd for h in headers if h.gsd is not None]
     meta = TaskSetMeta(
         source="rasters",
@@ -93,8 +85,8 @@ def rasters(
         notes=notes,
     )
     splits = assign_splits([p.region for p in pairs], val=val, test=test, seed=seed)
-    rows = [max(0, h.height // tile) if h.width >= tile else 0 for h in headers]
-    return Source(meta, sum(rows), _tiles(Path(root), pairs, headers, meta, splits, min_labelled))
+    tiles = cut_pairs(Path(root), pairs, headers, meta, splits, min_labelled=min_labelled)
+    return Source(meta, count_strips(headers, tile), tiles)
 
 
 def _check_same_bands(headers: Sequence[Header]) -> None:
@@ -129,107 +121,3 @@ def _scaled(bands: tuple[Band, ...], scales: Mapping[str, float]) -> tuple[Band,
     return tuple(
         b.model_copy(update={"scale": scales[b.name]}) if b.name in scales else b for b in bands
     )
-
-
-def _size_notes(pairs: Sequence[Pair], headers: Sequence[Header], tile: int) -> list[str]:
-    """A note naming the images that are smaller than a tile; an error if a region has no other."""
-    small = {h.path for h in headers if min(h.height, h.width) < tile}
-    empty = {p.region for p in pairs} - {p.region for p in pairs if p.image not in small}
-    if empty:
-        region = min(empty)
-        sizes = [h for p, h in zip(pairs, headers, strict=True) if p.region == region]
-        largest = max(min(h.height, h.width) for h in sizes)
-        raise EmptyRegion(
-            f"region {region!r} yields no tile: its images are smaller than {tile} × {tile} pixels",
-            remedy=f"choose a tile of at most {largest} pixels, or take the region out",
-            path=sizes[0].path.parent,
-        )
-    if not small:
-        return []
-    names = ", ".join(sorted(str(p) for p in small)[:10]) + (" …" if len(small) > 10 else "")
-    return [f"{len(small)} images are smaller than a tile and were left out: {names}"]
-
-
-def _grid_notes(headers: Sequence[Header]) -> list[str]:
-    notes = []
-    bare = sum(1 for h in headers if h.crs is None)
-    if bare:
-        notes.append(
-            f"{bare} of {len(headers)} images have no georeference; maps made from such images "
-            "carry no coordinate reference system"
-        )
-    sizes = [h.gsd for h in headers if h.gsd is not None]
-    if sizes and max(sizes) > 1.05 * min(sizes):
-        notes.append(
-            f"pixels measure {min(sizes):g} to {max(sizes):g} m; gsd is the median over the images"
-        )
-    return notes
-
-
-def _tiles(
-    root: Path,
-    pairs: Sequence[Pair],
-    headers: Sequence[Header],
-    meta: TaskSetMeta,
-    splits: Mapping[str, Split],
-    min_labelled: float,
-) -> Iterator[list[SourceTile]]:
-    kept = dict.fromkeys(splits, 0)
-    cut = 0
-    for pair, header in zip(pairs, headers, strict=True):
-        for tiles in cut_pair(
-            pair, header, meta, split=splits[pair.region], source=str(pair.image.relative_to(root))
-        ):
-            enough = [t for t in tiles if labelled_share(t.label) >= max(min_labelled, 1e-9)]
-            cut += len(tiles)
-            kept[pair.region] += len(enough)
-            yield enough
-    for region, count in kept.items():
-        if not count:
-            raise EmptyRegion(
-                f"region {region!r} has no tile with at least {min_labelled:.0%} labelled pixels",
-                remedy="label more of it, lower that share, or take the region out",
-                path=root,
-            )
-    if left := cut - sum(kept.values()):
-        meta.notes.append(f"{left} tiles with less than {min_labelled:.0%} labels were left out")
-
-
-def labelled_share(label: Labels) -> float:
-    """Share of pixels that are not ignored."""
-    return float((label != IGNORE).mean())
-
-
-def cut_pair(
-    pair: Pair, header: Header, meta: TaskSetMeta, *, split: Split, source: str
-) -> Iterator[list[SourceTile]]:
-    """Cut one image and its label, a row of tiles at a time: memory is that of one such row."""
-    size = meta.tile_size
-    windows = tile_windows(header.width, header.height, size)
-    if not windows:
-        return
-    with open_raster(pair.image) as image, open_raster(pair.label) as labels:
-        for row in sorted({window[1] for window in windows}):
-            strip = Window(0, row, header.width, size)
-            pixels, valid = read_image(image, header, strip)
-            label = read_label(labels, meta.legend, strip)
-            label[~valid.any(axis=0)] = IGNORE
-            tiles = []
-            for window in [w for w in windows if w[1] == row]:
-                cols = slice(window[0], window[0] + size)
-                shift = Affine.translation(window[0], row)
-                tiles.append(
-                    SourceTile(
-                        image=pixels[:, :, cols].astype(meta.dtype),
-                        label=label[:, cols].copy(),
-                        valid=valid[:, :, cols].copy(),
-                        region=pair.region,
-                        season=pair.season,
-                        split=split,
-                        source=source,
-                        window=window,
-                        crs=header.crs,
-                        transform=None if header.crs is None else header.transform * shift,
-                    )
-                )
-            yield tiles

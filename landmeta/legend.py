@@ -164,14 +164,16 @@ class Legend(BaseModel):
             UnknownClass: a colour that the legend neither has nor ignores.
         """
         red, green, blue = mask.astype(np.uint32)
-        values, inverse = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
+        values = red << 16 | green << 8 | blue
         sources = self._sources()
-        keys = [f"#{v:06x}" for v in values.tolist()]
-        unknown = [k for k in keys if k not in sources]
-        if unknown:
-            raise unknown_class(unknown, "colour", sources, path)
-        table = np.array([sources[k] for k in keys], np.uint8)
-        return table[inverse].reshape(mask.shape[1:])
+        known = sorted((int(k[1:], 16), index) for k, index in sources.items() if k[0] == "#")
+        known.append((1 << 24, IGNORE))  # beyond every colour: each has a place in the list
+        colours = np.array([colour for colour, _ in known], np.uint32)
+        place = np.searchsorted(colours, values)
+        strange = np.unique(values[colours[place] != values])
+        if len(strange):
+            raise unknown_class([f"#{v:06x}" for v in strange.tolist()], "colour", sources, path)
+        return np.array([index for _, index in known], np.uint8)[place]
 
 
 def unknown_class(
