@@ -30,6 +30,8 @@ class UNetConfig(BaseModel):
     """Number of halvings of the resolution in the encoder."""
     decoder_channels: tuple[int, ...] = (128, 64, 32, 16)
     """Channels of each decoder block, deepest first; as many as `depth`."""
+    skip_channels: Annotated[int, Field(ge=1)] = 32
+    """Channels of the skip connection at full resolution, straight from the bands."""
     groups: Annotated[int, Field(ge=1)] = 8
     """Groups of each group norm (fewer where the channels are not divisible)."""
     activation: Literal["silu", "relu"] = "silu"
@@ -40,9 +42,14 @@ class SegmentationNet(nn.Module):
     """Physical values in, class logits out.
 
     Input (tile, band, row, col) float32 with NaN where a band has no data; rows and columns
-    divisible by 2**depth. Each band is standardised with the training split's mean and standard
-    deviation, which travel with the weights; missing values become the mean. Output (tile, class,
-    row, col).
+    divisible by 2**depth. Output (tile, class, row, col).
+
+    Each band is standardised with the training split's mean and standard
+    deviation, which travel with the weights; missing values become the mean.
+
+    Group norm takes away the mean of a whole tile, and with it how bright a surface is; and the
+    encoder starts at half resolution. So the bands also reach the head directly, through two 1 x 1
+    convolutions without normalisation.
     """
 
     mean: Tensor
@@ -52,7 +59,15 @@ class SegmentationNet(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(bands, 1, 1))
         self.register_buffer("std", torch.ones(bands, 1, 1))
-        self.unet = _build_unet(config, bands, classes)
+        self.unet = _build_unet(config, bands)
+        width = config.skip_channels
+        self.skip = nn.Sequential(
+            nn.Conv2d(bands, width, 1),
+            _activation(config),
+            nn.Conv2d(width, width, 1),
+            _activation(config),
+        )
+        self.head = nn.Conv2d(config.decoder_channels[-1] + width, classes, 3, padding=1)
 
     def set_standardisation(self, mean: Tensor, std: Tensor) -> None:
         """Set each band's mean and standard deviation, shape (band,)."""
@@ -61,8 +76,9 @@ class SegmentationNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of a batch of images."""
-        standardised = (image - self.mean) / self.std
-        logits: Tensor = self.unet(torch.nan_to_num(standardised, nan=0.0))
+        bands = torch.nan_to_num((image - self.mean) / self.std, nan=0.0)
+        features = torch.cat([self.unet(bands), self.skip(bands)], dim=1)
+        logits: Tensor = self.head(features)
         return logits
 
 
@@ -82,7 +98,12 @@ def trainable(net: nn.Module) -> Params:
     return {k: p.detach().clone().requires_grad_() for k, p in net.named_parameters()}
 
 
-def _build_unet(config: UNetConfig, bands: int, classes: int) -> nn.Module:
+def _activation(config: UNetConfig) -> nn.Module:
+    return nn.SiLU() if config.activation == "silu" else nn.ReLU()
+
+
+def _build_unet(config: UNetConfig, bands: int) -> nn.Module:
+    """The U-Net up to its last features, shape (tile, decoder_channels[-1], row, col)."""
     # Imported here: it takes seconds, and only building a network needs it.
     import segmentation_models_pytorch as smp
 
@@ -99,13 +120,13 @@ def _build_unet(config: UNetConfig, bands: int, classes: int) -> nn.Module:
             encoder_weights=None,
             decoder_channels=config.decoder_channels,
             in_channels=bands,
-            classes=classes,
         )
     except (KeyError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"model.encoder {config.encoder!r} cannot be built at depth {config.depth}: {error}",
             remedy="choose an encoder of segmentation-models-pytorch, such as resnet18 or resnet34",
         ) from error
+    unet.segmentation_head = nn.Identity()
     _replace_layers(unet, config)
     _drop_unused(unet, bands, 2**config.depth * 2)
     return unet
@@ -129,7 +150,7 @@ def _replacement(layer: nn.Module, config: UNetConfig) -> nn.Module | None:
         groups = math.gcd(config.groups, layer.num_features)
         return nn.GroupNorm(groups, layer.num_features, eps=layer.eps)
     if isinstance(layer, nn.ReLU | nn.ReLU6 | nn.SiLU | nn.Hardswish):
-        return nn.SiLU() if config.activation == "silu" else nn.ReLU()
+        return _activation(config)
     if isinstance(layer, nn.MaxPool2d) and config.pooling == "average":
         kernel: Any = layer.kernel_size
         return nn.AvgPool2d(kernel, layer.stride, layer.padding, count_include_pad=False)
