@@ -1,0 +1,233 @@
+"""`landmeta prepare`: raw imagery in, task set out; one command per source."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from landmeta.errors import ConfigError
+
+if TYPE_CHECKING:
+    from data_prep.source import Source
+    from landmeta.legend import Legend
+    from landmeta.taskset import TaskSet
+
+app = typer.Typer(no_args_is_help=True, help="Turn raw imagery with labels into a task set.")
+
+
+class Sen12msSplit(StrEnum):
+    """The two published splits of SEN12MS."""
+
+    fewshot = "fewshot"
+    official = "official"
+
+
+class DeepglobeSplit(StrEnum):
+    """How images without georeference become regions."""
+
+    clustered = "clustered"
+    random = "random"
+
+
+Root = Annotated[Path, typer.Argument(help="Folder of the raw data.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the task set to write.")]
+Tile = Annotated[int, typer.Option(min=8, help="Side of a tile in pixels.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")]
+Seed = Annotated[int, typer.Option(help="Of everything drawn at random.")]
+Bands = Annotated[str | None, typer.Option(help="Names of the bands, comma between; order counts.")]
+MinLabelled = Annotated[
+    float, typer.Option(min=0, max=1, help="Least share of labelled pixels of a tile.")
+]
+HeldOut = Annotated[
+    str, typer.Option(help="Names of regions, comma between, or a share of them to draw.")
+]
+
+
+@app.command()
+def earth(
+    out: Out,
+    tile: Tile = 64,
+    ndvi: Annotated[
+        bool, typer.Option("--ndvi/--rgb", help="Five bands (84 MB to fetch) or RGB (32 MB).")
+    ] = True,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """A real sample of the whole Earth: 57 regions at 0.05 degree, fetched once and cached."""
+    from data_prep.earth import earth as read
+
+    _prepare(read(tile=tile, ndvi=ndvi), out, overwrite, quiet)
+
+
+@app.command()
+def sen12ms(
+    root: Root,
+    out: Out,
+    tile: Tile = 128,
+    bands: Bands = None,
+    split: Annotated[Sen12msSplit, typer.Option()] = Sen12msSplit.fewshot,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """SEN12MS as its archives unpack: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
+    from data_prep.sen12ms import sen12ms as read
+
+    source = read(root, bands=_names(bands), tile=tile, split=split.value, limit=limit, seed=seed)
+    _prepare(source, out, overwrite, quiet)
+
+
+@app.command()
+def deepglobe(
+    root: Root,
+    out: Out,
+    tile: Tile = 256,
+    split: Annotated[
+        DeepglobeSplit, typer.Option(help="Regions of images that look alike, or of any images.")
+    ] = DeepglobeSplit.clustered,
+    k: Annotated[int | None, typer.Option(min=2, help="Number of regions.")] = None,
+    min_labelled: MinLabelled = 0.05,
+    val: HeldOut = "0.15",
+    test: HeldOut = "0.2",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """DeepGlobe land cover: ROOT/{id}_sat.jpg with {id}_mask.png."""
+    from data_prep.deepglobe import deepglobe as read
+
+    source = read(
+        root,
+        tile=tile,
+        k=k,
+        split=split.value,
+        min_labelled=min_labelled,
+        val=_held_out(val),
+        test=_held_out(test),
+        seed=seed,
+    )
+    _prepare(source, out, overwrite, quiet)
+
+
+@app.command()
+def rasters(
+    root: Root,
+    out: Out,
+    images: Annotated[
+        str, typer.Option(help="Template of the images, as '{region}/images/{name}.jpg'.")
+    ],
+    labels: Annotated[
+        str, typer.Option(help="Template of the labels, as '{region}/masks/{name}.png'.")
+    ],
+    legend: Annotated[
+        str, typer.Option(help="File of the legend, or igbp-simplified, or deepglobe.")
+    ],
+    tile: Tile = 128,
+    bands: Bands = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(help="BAND=FACTOR, physical = stored × factor; may be repeated."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV with columns path, region, instead of {region}.")
+    ] = None,
+    min_labelled: MinLabelled = 0.05,
+    val: HeldOut = "0.15",
+    test: HeldOut = "0.2",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Any folder of images with label rasters: GeoTIFF, JPEG or PNG, ids or colours."""
+    from data_prep.rasters import rasters as read
+
+    source = read(
+        root,
+        images=images,
+        labels=labels,
+        legend=_legend(legend),
+        tile=tile,
+        bands=_names(bands),
+        scales=dict(map(_scale, scale or [])),
+        table=table,
+        min_labelled=min_labelled,
+        val=_held_out(val),
+        test=_held_out(test),
+        seed=seed,
+    )
+    _prepare(source, out, overwrite, quiet)
+
+
+def _prepare(source: Source, out: Path, overwrite: bool, quiet: bool) -> None:
+    from data_prep.source import prepare
+
+    taskset = prepare(source, out, overwrite=overwrite, quiet=quiet)
+    if not quiet:
+        _summarise(taskset)
+
+
+def _summarise(taskset: TaskSet) -> None:
+    """Say what was written, where it is, and what comes next."""
+    from landmeta.taskset import SPLITS
+
+    meta = taskset.meta
+    table = Table("split", "tasks", "tiles", box=None, pad_edge=False)
+    for split in SPLITS:
+        tiles = len(taskset.split_ids(split))
+        table.add_row(split, str(len(taskset.tasks(split))), str(tiles))
+    pixels = taskset.class_pixels(range(len(taskset)))
+    shares = pixels / max(1, pixels.sum())
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+    size = f"{meta.tile_size} × {meta.tile_size} pixels"
+    console.print(f"{len(taskset)} tiles of {size}, bands: {', '.join(taskset.bands)}")
+    console.print("classes: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
+    for note in meta.notes:
+        console.print(f"note: {note}")
+    console.print(f"written to {taskset.folder}")
+    console.print(
+        f"next: put 'taskset: {taskset.folder}' into a configuration, then 'landmeta train CONFIG'"
+    )
+
+
+def _names(text: str | None) -> list[str] | None:
+    """Names with commas between, or None."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _held_out(text: str) -> list[str] | float:
+    """A share if it is a number, otherwise names."""
+    try:
+        share = float(text)
+    except ValueError:
+        return _names(text) or []
+    if not 0 <= share < 1:
+        raise ConfigError(
+            f"a share of {text} regions cannot be held out", remedy="choose from 0 to below 1"
+        )
+    return share
+
+
+def _scale(text: str) -> tuple[str, float]:
+    """`BAND=FACTOR`."""
+    name, _, factor = text.rpartition("=")
+    try:
+        if name:
+            return name, float(factor)
+    except ValueError:
+        pass
+    raise ConfigError(f"{text!r} is no scale", remedy="write BAND=FACTOR, such as B4=0.0001")
+
+
+def _legend(text: str) -> Legend:
+    """A legend known by name, or read from a file."""
+    from landmeta.legend import KNOWN_LEGENDS, read_legend
+
+    return KNOWN_LEGENDS.get(text) or read_legend(Path(text))
