@@ -173,7 +173,8 @@ class Legend(BaseModel):
         strange = np.unique(values[colours[place] != values])
         if len(strange):
             raise unknown_class([f"#{v:06x}" for v in strange.tolist()], "colour", sources, path)
-        return np.array([index for _, index in known], np.uint8)[place]
+        indices: Labels = np.array([index for _, index in known], np.uint8)[place]
+        return indices
 
 
 def unknown_class(
