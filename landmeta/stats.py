@@ -53,7 +53,7 @@ def paired_differences(results: pd.DataFrame, reference: str) -> pd.DataFrame:
     t-test, and that p adjusted for the number of comparisons of one measure by Holm's method
     (Holm 1979, Scand. J. Statist. 6:65).
     """
-    table = per_region(results).set_index(["method", "shots", "task"])
+    table = per_region(results).set_index(["method", "shots", "task"]).sort_index()
     rows = []
     for method in (m for m in results["method"].unique() if m != reference):
         for shots in results["shots"].unique():

@@ -111,10 +111,7 @@ class SourceTile:
         """Outline in EPSG:4326 (x = longitude), or None without georeference."""
         if self.crs is None or self.transform is None:
             return None
-        rows, cols = self.label.shape
-        outline = Polygon(
-            [self.transform * corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))]
-        )
+        outline = Polygon(_corners(self.transform, *self.label.shape))
         if CRS.from_user_input(self.crs) == CRS.from_epsg(4326):
             return outline
         return shape(transform_geom(self.crs, "EPSG:4326", mapping(outline)))
@@ -202,14 +199,20 @@ class TaskSetWriter:
         )
 
 
+def _corners(grid: Affine, rows: int, cols: int) -> list[tuple[float, float]]:
+    """Outer corners (x, y) of an array on a grid, in the grid's CRS."""
+    return [
+        (grid.a * col + grid.b * row + grid.c, grid.d * col + grid.e * row + grid.f)
+        for col, row in ((0, 0), (cols, 0), (cols, rows), (0, rows))
+    ]
+
+
 def _native_bounds(tile: SourceTile) -> tuple[float, float, float, float]:
     """Bounds in the native CRS, or in pixels of the source file where there is none."""
     if tile.transform is None or tile.crs is None:
         col, row, width, height = tile.window
         return float(col), float(row), float(col + width), float(row + height)
-    rows, cols = tile.label.shape
-    corners = [tile.transform * c for c in ((0, 0), (cols, 0), (cols, rows), (0, rows))]
-    xs, ys = zip(*corners, strict=True)
+    xs, ys = zip(*_corners(tile.transform, *tile.label.shape), strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
