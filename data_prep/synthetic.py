@@ -181,7 +181,7 @@ def _write_scene(
     )
     rng = np.random.default_rng((seed, number, part, 2))
     s2, s1 = _measured(rng, land, look)
-    layers = {"s1": s1, "s2": s2, "lc": _LC_TABLE[:, land.label]}
+    layers: dict[str, NDArray[Any]] = {"s1": s1, "s2": s2, "lc": _LC_TABLE[:, land.label]}
     origin = _origin(region, part)
     for patch in range(patches):
         row, col = (patch // columns) * step, (patch % columns) * step
@@ -215,8 +215,9 @@ def _blot(rng: np.random.Generator, shape: tuple[int, ...], share: float, larges
 
 def _origin(region: Region, part: int) -> tuple[float, float]:
     """Upper left corner in metres of the region's UTM zone."""
-    place: Any = to_crs("EPSG:4326", f"EPSG:{region.epsg}", [region.longitude], [region.latitude])
-    east, north = place[0][0], place[1][0]
+    (east, *_), (north, *_) = to_crs(
+        "EPSG:4326", f"EPSG:{region.epsg}", [region.longitude], [region.latitude]
+    )
     return round(east / PIXEL) * PIXEL, round(north / PIXEL) * PIXEL + 40_000 * part
 
 

@@ -260,7 +260,7 @@ def _farms(rng: np.random.Generator, biome: Biome, land: Landscape, zoom: float)
     grove = fate > 1 - biome.groves
     fallow = fate < biome.fallow
     mixed = (rng.uniform(0, 1, 64) < biome.mosaic)[district] & farmed
-    wild = mixed & (fractal(rng, shape, 30 * zoom, 1.4) > 0.35)
+    wild = mixed & (fractal(rng, shape, 30 * zoom, 1.4) > 0.8)
     fields = farmed & ~grove & ~wild
     land.surface[fields] = crop[fields]
     land.label[fields] = 12
