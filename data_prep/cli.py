@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 from landmeta.errors import ConfigError
 
 if TYPE_CHECKING:
+    from data_prep.sen12ms_splits import Season
     from data_prep.source import Source
     from landmeta.legend import Legend
     from landmeta.taskset import TaskSet
@@ -25,6 +26,13 @@ class Sen12msSplit(StrEnum):
 
     fewshot = "fewshot"
     official = "official"
+
+
+class Layout(StrEnum):
+    """Raw trees that can be made up."""
+
+    sen12ms = "sen12ms"
+    deepglobe = "deepglobe"
 
 
 class DeepglobeSplit(StrEnum):
@@ -163,6 +171,51 @@ def rasters(
         seed=seed,
     )
     _prepare(source, out, overwrite, quiet)
+
+
+@app.command()
+def synthetic(
+    root: Annotated[Path, typer.Argument(help="Folder to write.")],
+    layout: Annotated[Layout, typer.Option(help="Of which data set.")],
+    regions: Annotated[int, typer.Option(min=1, help="Regions, or kinds of terrain.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images a region (and season).")] = 4,
+    size: Annotated[
+        int | None, typer.Option(help="Side of an image in pixels.", show_default="256, or 512")
+    ] = None,
+    seasons: Annotated[str, typer.Option(help="Of sen12ms; comma between.")] = "summer",
+    shift: Annotated[
+        float, typer.Option(min=0, help="How much regions differ in appearance; 0 not at all.")
+    ] = 1.0,
+    seed: Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ROOT.")] = False,
+) -> None:
+    """Write made-up raw imagery in the exact layout of SEN12MS or DeepGlobe, to prepare next."""
+    from data_prep.synthetic import write_deepglobe, write_sen12ms
+
+    if layout is Layout.sen12ms:
+        write_sen12ms(
+            root,
+            scenes=regions,
+            seasons=cast("list[Season]", _names(seasons)),  # it checks them
+            patches=images,
+            size=size or 256,
+            shift=shift,
+            seed=seed,
+            overwrite=overwrite,
+        )
+    else:
+        write_deepglobe(
+            root,
+            images=images * regions,
+            terrains=regions,
+            size=size or 512,
+            shift=shift,
+            seed=seed,
+            overwrite=overwrite,
+        )
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(f"written to {root}")
+    console.print(f"next: landmeta prepare {layout.value} {root} --out DIR")
 
 
 def _prepare(source: Source, out: Path, overwrite: bool, quiet: bool) -> None:
