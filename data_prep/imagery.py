@@ -250,6 +250,9 @@ def _read_image(
         valid = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
     else:
         valid = dataset.read_masks(indexes, window=window) > 0
+    if header.alpha:  # GDAL's masks use it only in images of 2 or 4 bands, and not beside nodata
+        transparency = dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, window=window)
+        valid &= transparency > 0
     if pixels.dtype.kind == "f":
         valid &= np.isfinite(pixels)
     return pixels, valid

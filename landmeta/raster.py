@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 import landmeta
-from data_prep.imagery import Header, open_raster, read_header, read_image, unreadable
+from data_prep.imagery import Header, open_raster, read_header, read_image
 from landmeta.atomic import atomic_files, write_failed
 from landmeta.errors import MissingBands
 from landmeta.legend import IGNORE, Legend
@@ -104,13 +105,7 @@ class Image:
             UnreadableFile: that part of the file is missing or damaged.
         """
         window = Window(col, row, width, height)
-        try:
-            # Set here too: GDAL's options belong to a thread, and windows are read in another.
-            with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
-                stored, valid = read_image(self._dataset, self._header, window)
-        except (RasterioError, CPLE_BaseError) as error:
-            where = f"rows {row}-{row + height}, columns {col}-{col + width}: {_cause(error)}"
-            raise unreadable(self.path, OSError(where)) from error
+        stored, valid = read_image(self._dataset, self._header, window)
         physical = stored.astype(np.float32) * self._scale + self._offset
         physical[~valid] = np.nan
         return physical
@@ -236,9 +231,13 @@ class Layer:
 
 
 class RowWriter:
-    """Takes rows from the top down, any number at a time, and writes them in whole blocks."""
+    """Takes rows from the top down, any number at a time, and writes them in whole blocks.
+
+    `checksum` is the CRC-32 of all rows written so far.
+    """
 
     def __init__(self, dataset: rasterio.io.DatasetWriter, path: Path) -> None:
+        self.checksum = 0
         self._dataset, self._path = dataset, path
         self._buffer = np.empty((BLOCK, dataset.width), np.uint8)
         self._held = self._written = 0
@@ -262,8 +261,10 @@ class RowWriter:
 
     def _flush(self) -> None:
         window = Window(0, self._written, self._dataset.width, self._held)
+        rows = self._buffer[: self._held]
         with _writing(self._path):
-            self._dataset.write(self._buffer[: self._held], 1, window=window)
+            self._dataset.write(rows, 1, window=window)
+        self.checksum = zlib.crc32(rows.data, self.checksum)
         self._written += self._held
         self._held = 0
 
@@ -284,7 +285,8 @@ def write_layers(
     """Write several outputs on one grid, row by row; all appear when the block ends well, or none.
 
     Rows go to plain GeoTIFFs in a hidden folder beside the outputs; the COG driver then copies
-    them block by block, with overviews (by the commonest class, or by the mean of a quantity).
+    them block by block, with overviews (by the commonest class, or by the mean of a quantity), and
+    the copies are read back.
 
     Args:
         layers: what to write, all in one folder.
@@ -304,9 +306,11 @@ def write_layers(
                 for temporary, layer in zip(plain, layers, strict=True)
             ]
             yield writers
-        for temporary, layer in zip(plain, layers, strict=True):
+        for temporary, layer, writer in zip(plain, layers, writers, strict=True):
             with _writing(layer.path):
-                _to_cog(temporary, folder / layer.path.name, layer)
+                cog = folder / layer.path.name
+                _to_cog(temporary, cog, layer)
+                _check_complete(cog, writer.checksum)
 
 
 @contextmanager
@@ -314,8 +318,7 @@ def _create(
     temporary: Path, layer: Layer, grid: Grid, tags: Mapping[str, str]
 ) -> Iterator[RowWriter]:
     with ExitStack() as stack:
-        with _writing(layer.path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with _writing(layer.path):
             profile = grid.profile() | {
                 "driver": "GTiff",
                 "count": 1,
@@ -324,10 +327,11 @@ def _create(
                 "tiled": True,
                 "blockxsize": BLOCK,
                 "blockysize": BLOCK,
-                "compress": "lzw",
+                "compress": "deflate",
+                "zlevel": 1,  # it is read once and thrown away
                 "bigtiff": "if_safer",
             }
-            dataset = stack.enter_context(rasterio.open(temporary, "w", **profile))
+            dataset = stack.enter_context(_open_quietly(temporary, "w", **profile))
             dataset.set_band_description(1, layer.description)
             dataset.update_tags(**_software_tag(), **tags)
             if layer.legend is not None:
@@ -348,8 +352,7 @@ def _classes_as_json(legend: Legend) -> str:
 
 
 def _to_cog(plain: Path, cog: Path, layer: Layer) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
         rasterio.shutil.copy(
             plain,
             cog,
@@ -364,11 +367,44 @@ def _to_cog(plain: Path, cog: Path, layer: Layer) -> None:
         _write_categories(cog.with_name(f"{cog.name}.aux.xml"), layer.legend)
 
 
+def _check_complete(cog: Path, checksum: int) -> None:
+    """Read a COG back whole. GDAL's COG driver does not report that a full disk cut it short.
+
+    Raises:
+        OSError, RasterioError: it does not hold the rows that were written, or its overviews
+            cannot be read.
+    """
+    found = 0
+    with _open_quietly(cog) as dataset:
+        levels = len(dataset.overviews(1))
+        for rows in _rows_of_blocks(dataset):
+            found = zlib.crc32(rows.data, found)
+    if found != checksum:
+        raise OSError("the file is cut short or damaged")
+    for level in range(levels):
+        with _open_quietly(cog, overview_level=level) as overview:
+            for _ in _rows_of_blocks(overview):
+                pass
+
+
+def _rows_of_blocks(dataset: rasterio.DatasetReader) -> Iterator[NDArray[np.uint8]]:
+    for top in range(0, dataset.height, BLOCK):
+        height = min(BLOCK, dataset.height - top)
+        yield dataset.read(1, window=Window(0, top, dataset.width, height))
+
+
+def _open_quietly(path: Path, mode: str = "r", **options: Any) -> Any:  # noqa: ANN401
+    """Open a raster of ours, which may rightly be without georeference."""
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        return rasterio.open(path, mode, **options)
+
+
 def _write_categories(sidecar: Path, legend: Legend) -> None:
     """Write class names where GDAL and QGIS look for them: TIFF has no field for them.
 
-    The format is GDAL's persistent auxiliary metadata: names by value, from 0, without gaps.
-    https://gdal.org/en/stable/drivers/raster/gtiff.html
+    The format is GDAL's persistent auxiliary metadata: names by value, from 0, without gaps, and
+    no XML declaration (GDAL then ignores the file). The schema is gdal/data/pam.xsd in GDAL's
+    sources.
     """
     names = dict(zip(legend.ids, legend.names, strict=True))
     root = ElementTree.Element("PAMDataset")
@@ -377,7 +413,7 @@ def _write_categories(sidecar: Path, legend: Legend) -> None:
     for value in range(max(names) + 1):
         ElementTree.SubElement(categories, "Category").text = names.get(value, "")
     ElementTree.indent(root)
-    sidecar.write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+    sidecar.write_text(ElementTree.tostring(root, encoding="unicode"), encoding="utf-8")
 
 
 @contextmanager
