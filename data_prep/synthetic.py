@@ -297,7 +297,8 @@ def _photo(
         shift,
     )
     image, _ = render(rng, land, look, zoom=2.0)  # a blur of 1 m where Sentinel-2 has 10
-    rgb = np.clip(image[[3, 2, 1]] / 0.3, 0, 1) ** 0.6 * 255
+    clear = image - look.haze.astype(np.float32)[:, None, None]  # photos are taken from below it
+    rgb = np.clip(clear[[3, 2, 1]] / 0.28, 0, 1) ** 0.6 * 255
     index = _DEEPGLOBE_OF[land.label]
     unknown = (
         _blot(rng, (size, size), rng.uniform(0.005, 0.04), size / 3)

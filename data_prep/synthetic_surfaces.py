@@ -61,7 +61,7 @@ class Surface:
         one, other: matter and its share.
         share: of the pixels that are nearer to `other`.
         texture: how much the fine (2.5 pixels), middle (6) and coarse (18) grain count.
-        contrast: 1 blurred … 6 hard-edged.
+        contrast: of the texture; below 1 blurred, 4 hard-edged.
     """
 
     label: int
@@ -150,7 +150,7 @@ SURFACES: dict[str, Surface] = {
         16, {"rock": 0.7, "soil": 0.3}, {"rock": 0.3, "soil": 0.6, "straw": 0.1},
         0.5, (0.3, 0.7, 1.5), 1.5,
     ),
-    "water": Surface(17, {"water": 1}, {"water": 0.8, "silt": 0.2}, 0.4, (0, 0.1, 1.5), 1),
+    "water": Surface(17, {"water": 1}, {"water": 0.85, "silt": 0.15}, 0.4, (0, 0.1, 1.5), 0.4),
 }  # fmt: skip
 """All surfaces by name. Several are alike on purpose; texture or surroundings tell them apart."""
 

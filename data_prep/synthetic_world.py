@@ -326,7 +326,7 @@ def _towns(rng: np.random.Generator, biome: Biome, land: Landscape, zoom: float)
     town = np.zeros(shape, bool)
     core = np.zeros(shape, bool)
     road = np.zeros(shape, bool)
-    for _ in range(rng.poisson(biome.towns * max(area, 0.5))):
+    for _ in range(rng.poisson(biome.towns * max(area, 0.25))):
         centre = rng.uniform(0.02, 0.98, 2) * shape
         radius = float(np.clip(rng.lognormal(3.0, 0.6), 8, 90)) * zoom
         distance = np.hypot(rows - np.float32(centre[0]), cols - np.float32(centre[1]))
