@@ -21,8 +21,9 @@ def assign_splits(
 
     Args:
         regions: all region names.
-        val, test: the regions of that split by name, or a share of all regions to draw at random
-            (at least one; 0 for none).
+        val: the regions for validation by name, or a share of all regions to draw at random (at
+            least one; 0 for none).
+        test: same for the final test.
         seed: of the draw.
 
     Raises:
