@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from landmeta.errors import ConfigError, UnknownClass
 
@@ -198,7 +198,7 @@ def read_legend(path: Path) -> Legend:
     """
     try:
         return Legend.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:  # or no UTF-8
         raise ConfigError(
             f"is not a legend: {error}",
             remedy="write 'classes: [{id: 1, name: Forest, color: \"#009900\"}, …]'",
