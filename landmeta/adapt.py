@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from landmeta.device import DeviceName, choose_device
 from landmeta.errors import CheckpointMismatch, EmptyRegion, TooFewTiles
 from landmeta.legend import IGNORE, Legend
 from landmeta.losses import segmentation_loss, to_batch
+from landmeta.support import Support, load_support, parse_pair
 from landmeta.taskset import TaskSet, Tiles
 
 FEW_PIXELS = 50
@@ -47,11 +48,10 @@ class Adapted:
 
 def adapt(
     checkpoint: Path,
-    support: Tiles,
+    support: Support,
     out: Path,
     *,
-    sources: Sequence[str],
-    how: Adaptation | None = None,
+    changes: Mapping[str, object] | None = None,
     device: DeviceName = "auto",
     overwrite: bool = False,
 ) -> Adapted:
@@ -61,8 +61,7 @@ def adapt(
         checkpoint: written by training.
         support: labelled tiles, in the checkpoint's bands and legend; 255 = not labelled.
         out: safetensors file to write.
-        sources: where the support came from, kept as provenance.
-        how: optimiser, rate and steps; as tuned for so many tiles if not given.
+        changes: optimizer, rate or steps in place of those tuned for so many tiles.
         device: where to compute.
         overwrite: replace `out`.
 
@@ -79,27 +78,28 @@ def adapt(
             remedy="adapt the checkpoint it was made from",
             path=checkpoint,
         )
-    pixels = class_pixels(support, loaded.meta.legend)
+    tiles = support.tiles
+    pixels = class_pixels(tiles, loaded.meta.legend)
     if not sum(pixels.values()):
         raise EmptyRegion(
-            f"none of the {len(support)} support tiles has a labelled pixel",
+            f"none of the {len(tiles)} support tiles has a labelled pixel",
             remedy="label some pixels of the new region",
         )
-    how = how or loaded.meta.adaptation_for(len(support))
+    how = loaded.meta.adaptation_for(len(tiles)).model_copy(update=dict(changes or {}))
     target = choose_device(device)
     ready = loaded.to(target)
     loss = segmentation_loss(ready.net)
-    batch = to_batch(support, target)
+    batch = to_batch(tiles, target)
     params = adapt_params(loss, ready.params, batch, how)
     meta = loaded.meta.model_copy(
         update={
             "kind": "region",
-            "adaptation": {len(support): how},
+            "adaptation": {len(tiles): how},
             "provenance": {
                 "checkpoint": checkpoint.name,
                 "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-                "support": list(sources),
-                "support_tiles": len(support),
+                "support": list(support.sources),
+                "support_tiles": len(tiles),
                 "support_pixels": pixels,
                 "trained": loaded.meta.provenance,
             },
@@ -118,7 +118,7 @@ def class_pixels(tiles: Tiles, legend: Legend) -> dict[str, int]:
 
 def support_from_taskset(
     checkpoint: Path, folder: Path, region: str, shots: int, seed: int
-) -> tuple[Tiles, list[str]]:
+) -> Support:
     """Draw `shots` labelled tiles of one task of a task set, and say which they are.
 
     Raises:
@@ -135,4 +135,19 @@ def support_from_taskset(
             path=folder,
         )
     chosen = np.random.default_rng(seed).choice(ids, shots, replace=False)
-    return taskset.read(chosen), [f"{folder}: {region}, tile {i}" for i in chosen.tolist()]
+    sources = tuple(f"{folder}: {region}, tile {i}" for i in chosen.tolist())
+    return Support(taskset.read(chosen), sources, ())
+
+
+def support_from_files(
+    checkpoint: Path, pairs: Sequence[str], names: Sequence[str] | None = None
+) -> Support:
+    """Labelled tiles from `IMAGE=LABELS` pairs. Errors as in `landmeta.support.load_support`."""
+    meta = load_checkpoint(checkpoint).meta
+    return load_support(
+        [parse_pair(pair) for pair in pairs],
+        bands=meta.bands,
+        legend=meta.legend,
+        tile_size=meta.tile_size,
+        names=names,
+    )

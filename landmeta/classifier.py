@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ class NetworkClassifier:
     """
 
     def __init__(self, path: Path, device: DeviceName = "auto") -> None:
+        self.path = path
         self.device = choose_device(device)
         self.checkpoint = load_checkpoint(path).to(self.device)
         meta = self.checkpoint.meta
@@ -34,6 +37,16 @@ class NetworkClassifier:
         self.bands: tuple[str, ...] = tuple(b.name for b in meta.bands)
         self.legend: Legend = meta.legend
         self.tile_size: int = meta.tile_size
+
+    def provenance(self) -> dict[str, str]:
+        """What a map should remember of its model."""
+        meta = self.checkpoint.meta
+        return {
+            "landmeta_model": self.path.name,
+            "landmeta_model_sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            "landmeta_method": meta.method,
+            "landmeta_provenance": json.dumps(meta.provenance),
+        }
 
     @torch.inference_mode()
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

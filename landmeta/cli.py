@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +12,7 @@ from typer.core import TyperGroup
 
 import landmeta
 from data_prep.cli import app as prepare
-from landmeta.errors import LandmetaError
+from landmeta.errors import ConfigError, LandmetaError
 
 
 class _Program(TyperGroup):
@@ -62,6 +64,213 @@ def program(
 
 
 app.add_typer(prepare, name="prepare")
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Optimizer(StrEnum):
+    """How to adapt."""
+
+    sgd = "sgd"
+    adam = "adam"
+
+
+class WorldName(StrEnum):
+    """What the demo runs on."""
+
+    earth = "earth"
+    synthetic = "synthetic"
+
+
+Config = Annotated[Path, typer.Argument(help="YAML file; see configs/ for examples.")]
+On = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
+ConfigDevice = Annotated[
+    Device | None, typer.Option("--device", help="In place of the configuration's.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+BandNames = Annotated[
+    str | None,
+    typer.Option("--bands", help="What the image's bands are, in its order, comma between."),
+]
+
+
+@app.command()
+def train(
+    config: Config,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    device: ConfigDevice = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network: maml, fomaml, pretrain or scratch, as the configuration says."""
+    from landmeta.config import TrainConfig, read_config
+    from landmeta.train import train as run
+
+    settings = read_config(config, TrainConfig)
+    if device is not None:
+        settings = settings.model_copy(update={"device": device.value})
+    path = run(settings, resume=resume, quiet=quiet)
+    _tell(f"written to {path}")
+    _tell(f"next: landmeta adapt {path} --support IMAGE=LABELS --out region.safetensors")
+
+
+@app.command()
+def adapt(
+    checkpoint: Annotated[Path, typer.Argument(help="Written by 'landmeta train'.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Region model to write.")],
+    support: Annotated[
+        list[str] | None,
+        typer.Option(help="IMAGE=LABELS, a labelled image of the region; may be repeated."),
+    ] = None,
+    taskset: Annotated[
+        Path | None, typer.Option(help="Take the labelled tiles from a task set instead.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Task of the task set.")] = None,
+    shots: Annotated[int, typer.Option(min=1, help="Tiles to take from the task set.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the draw from the task set.")] = 0,
+    bands: BandNames = None,
+    optimizer: Annotated[Optimizer | None, typer.Option(help="In place of the tuned one.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="In place of the tuned one.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="In place of the tuned ones.")] = None,
+    device: On = Device.auto,
+    overwrite: Overwrite = False,
+) -> None:
+    """Adapt a trained network to a new region from a few labelled tiles."""
+    from landmeta.adapt import adapt as run
+    from landmeta.adapt import support_from_files, support_from_taskset
+
+    if bool(support) == bool(taskset):
+        raise ConfigError(
+            "labelled tiles are needed from files or from a task set, one of both",
+            remedy="give --support IMAGE=LABELS, or --taskset DIR --region NAME",
+        )
+    if taskset is not None:
+        if region is None:
+            raise ConfigError(
+                "a task set was given but no region of it",
+                remedy="give --region NAME",
+                path=taskset,
+            )
+        labelled = support_from_taskset(checkpoint, taskset, region, shots, seed)
+    else:
+        labelled = support_from_files(checkpoint, support or [], _names(bands))
+    changes = {"optimizer": optimizer and optimizer.value, "rate": rate, "steps": steps}
+    done = run(
+        checkpoint,
+        labelled,
+        out,
+        changes={k: v for k, v in changes.items() if v is not None},
+        device=device.value,
+        overwrite=overwrite,
+    )
+    for note in labelled.notes:
+        _tell(f"note: {note}")
+    for name, count in done.pixels.items():
+        warning = "  (few: expect little of this class)" if name in done.scarce else ""
+        _tell(f"{name}: {count} labelled pixels{warning}")
+    _tell(f"{done.how.steps} steps of {done.how.optimizer} at rate {done.how.rate:g}")
+    _tell(f"loss on the labelled tiles: {done.loss_before:.3f} before, {done.loss_after:.3f} after")
+    _tell(f"written to {out}")
+    _tell(f"next: landmeta predict {out} RASTER --out map.tif")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Region model, or a checkpoint as it is.")],
+    raster: Annotated[Path, typer.Argument(help="Image to map.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="GeoTIFF to write.")],
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="Pixels windows share; a quarter if not given.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Windows at a time.")] = 8,
+    confidence: Annotated[
+        bool, typer.Option(help="Write OUT.confidence.tif too, in percent.")
+    ] = True,
+    bands: BandNames = None,
+    device: On = Device.auto,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Map a raster of any size: a GeoTIFF with class names and colours, and its confidence."""
+    from landmeta.classifier import NetworkClassifier
+    from landmeta.predict import predict as run
+
+    classifier = NetworkClassifier(model, device.value)
+    done = run(
+        classifier,
+        raster,
+        out,
+        overlap=overlap,
+        batch=batch,
+        confidence=confidence,
+        names=_names(bands),
+        provenance=classifier.provenance(),
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    for note in done.notes:
+        _tell(f"note: {note}")
+    total = max(1, sum(done.pixels.values()))
+    for name, count in done.pixels.items():
+        if count:
+            _tell(f"{name}: {count / total:.1%}")
+    _tell(f"written to {out}" + (f" and {done.confidence}" if done.confidence else ""))
+
+
+@app.command()
+def compare(config: Config, device: ConfigDevice = None, quiet: Quiet = False) -> None:
+    """Compare trained networks on regions none has seen: same labels, same query tiles."""
+    from landmeta.compare import compare as run
+    from landmeta.config import CompareConfig, read_config
+    from landmeta.report import write_report
+
+    settings = read_config(config, CompareConfig)
+    if device is not None:
+        settings = settings.model_copy(update={"device": device.value})
+    found = run(settings, quiet=quiet)
+    write_report(
+        found.folder / "report.html",
+        found,
+        title="Which method adapts best",
+        facts={"task set": str(settings.taskset), "support draws": str(settings.draws)},
+    )
+    for sentence in found.sentences:
+        _tell(sentence)
+    _tell(f"written to {found.folder}; open {found.folder / 'report.html'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("demo"),
+    world: Annotated[
+        WorldName, typer.Option(help="Real satellite images (fetched once), or made-up ones.")
+    ] = WorldName.earth,
+    device: On = Device.auto,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole way in some minutes: prepare, train, adapt, map, compare, one page of results."""
+    from landmeta.demo import demo as run
+
+    page = run(out, world=world.value, device=device.value, overwrite=overwrite, quiet=quiet)
+    _tell(f"written to {out}; open {page}")
+
+
+def _tell(text: str) -> None:
+    # Values of the user may look like markup, and long paths must stay in one piece.
+    Console(markup=False, highlight=False, soft_wrap=True).print(text)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import rasterio
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -118,3 +119,71 @@ def plot_region(
     )
     figure.suptitle(title)
     figure.savefig(path, dpi=100)
+
+
+def plot_map(
+    image: Path,
+    made: Path,
+    confidence: Path,
+    path: Path,
+    *,
+    bands: Sequence[str],
+    legend: Legend,
+    truth: Path | None = None,
+    title: str,
+    most: int = 700,
+) -> None:
+    """A raster and its map side by side, with the reference and the confidence.
+
+    Args:
+        image: raster that was mapped.
+        made: map, class ids of `legend`.
+        confidence: percent.
+        path: PNG to write.
+        bands: what the raster's bands are, in order.
+        legend: the map's.
+        truth: reference on the same grid, ids or codes that `legend` knows.
+        title: over the picture.
+        most: rows or columns to show at most; larger rasters are thinned.
+    """
+    with rasterio.open(image) as source:
+        shape = _thinned(source.height, source.width, most)
+        pixels = source.read(out_shape=(source.count, *shape), masked=True).astype(np.float32)
+    columns: dict[str, NDArray[Any]] = {"image": true_colour(pixels.filled(np.nan)[None], bands)[0]}
+    columns["map"] = legend.palette()[_indices(made, legend, shape)]
+    if truth is not None:
+        columns["reference"] = legend.palette()[_indices(truth, legend, shape, source=True)]
+    with rasterio.open(confidence) as source:
+        columns["confidence"] = source.read(1, out_shape=shape, masked=True)
+    wide = shape[1] > shape[0]
+    grid = (2, 2) if len(columns) == 4 else (len(columns), 1) if wide else (1, len(columns))
+    cell = 5.0
+    size = (cell * grid[1] + 1, cell * grid[0] * shape[0] / shape[1] + 1.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(*grid, squeeze=False).ravel()
+    for axis, (name, picture) in zip(axes, columns.items(), strict=True):
+        shown = axis.imshow(picture, interpolation="nearest", vmin=0, vmax=100, cmap="viridis")
+        axis.set_title(name)
+        axis.set_axis_off()
+        if name == "confidence":
+            figure.colorbar(shown, ax=axis, shrink=0.8, label="percent")
+    used = [i for i in np.unique(_indices(made, legend, shape)).tolist() if i != IGNORE]
+    figure.legend(
+        handles=legend_handles(legend, used), loc="outside lower center", ncols=min(5, len(used))
+    )
+    figure.suptitle(title)
+    figure.savefig(path, dpi=100)
+
+
+def _thinned(height: int, width: int, most: int) -> tuple[int, int]:
+    factor = max(1.0, max(height, width) / most)
+    return round(height / factor), round(width / factor)
+
+
+def _indices(path: Path, legend: Legend, shape: tuple[int, int], *, source: bool = False) -> Labels:
+    """Class indices of a map (`source` False: class ids) or of reference labels (source codes)."""
+    with rasterio.open(path) as raster:
+        values = raster.read(1, out_shape=shape)
+    if source and raster.profile.get("nodata") != IGNORE:
+        return legend.from_ids(values, path=path)
+    return legend.model_copy(update={"remap": {}}).from_ids(values, path=path)
