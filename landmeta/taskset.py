@@ -349,7 +349,11 @@ class TaskSet:
         return np.flatnonzero(self.table["split"].to_numpy() == split)
 
     def read(self, ids: Sequence[int] | NDArray[np.int64]) -> Tiles:
-        """Read tiles, in the order of `ids`."""
+        """Read tiles, in the order of `ids`.
+
+        Raises:
+            UnreadableFile: an array of the set is truncated or damaged.
+        """
         scale = np.array([b.scale for b in self.meta.bands], np.float32)[:, None, None]
         offset = np.array([b.offset for b in self.meta.bands], np.float32)[:, None, None]
         shares = self.table["valid_share"].to_numpy()
@@ -357,11 +361,21 @@ class TaskSet:
         image = np.empty((len(ids), len(self.meta.bands), size, size), np.float32)
         label = np.empty((len(ids), size, size), np.uint8)
         for i, tile in enumerate(np.asarray(ids).tolist()):
-            image[i] = np.asarray(self._images[tile]).astype(np.float32) * scale + offset
-            label[i] = np.asarray(self._labels[tile])
+            image[i] = self._tile(self._images, tile).astype(np.float32) * scale + offset
+            label[i] = self._tile(self._labels, tile)
             if shares[tile] < 1:
-                image[i][~np.asarray(self._valid[tile])] = np.nan
+                image[i][~self._tile(self._valid, tile)] = np.nan
         return Tiles(image, label)
+
+    def _tile(self, array: ZarrArray, tile: int) -> NDArray[Any]:
+        try:
+            return np.asarray(array[tile])
+        except (OSError, ValueError, RuntimeError) as error:  # what zarr's codecs raise
+            raise UnreadableFile(
+                f"has a damaged tile {tile} in {array.store_path}: {error}",
+                remedy="prepare it again with 'landmeta prepare'",
+                path=self.folder,
+            ) from error
 
     def class_pixels(self, ids: Sequence[int] | NDArray[np.int64]) -> pd.Series[int]:
         """Labelled pixels per class name over some tiles."""
