@@ -26,10 +26,11 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rasterio.windows import transform as window_transform
 
-from data_prep.imagery import open_raster
+from data_prep.imagery import open_raster, unreadable
 from data_prep.sen12ms_splits import (
     FOLDERS,
     LC_BANDS,
@@ -298,10 +299,13 @@ def _read_layer(path: Path, modality: str) -> _Layer:
                 remedy="take the file from the data set's archive again; SEN12MS is in UTM",
                 path=path,
             )
-        pixels = dataset.read()
-        valid = np.ones(pixels.shape, bool)
-        if dataset.nodata is not None:
-            valid = dataset.read_masks() > 0
+        try:
+            pixels = dataset.read()
+            declared = dataset.nodata is not None
+            valid = dataset.read_masks() > 0 if declared else np.ones(pixels.shape, bool)
+        except RasterioError as error:
+            cause = error.__cause__  # says what went wrong, the error itself only that it did
+            raise unreadable(path, cause if isinstance(cause, Exception) else error) from error
         crs, transform = dataset.crs.to_string(), dataset.transform
     if pixels.dtype.kind == "f":
         valid &= np.isfinite(pixels)
