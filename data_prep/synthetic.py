@@ -199,9 +199,9 @@ def _measured(
     """Stored values of s2 and s1, with gaps: now and then a hole in s2, or an edge in s1."""
     image, radar = render(rng, land, look)
     s2 = np.clip(np.rint(image * 1e4), 1, 28000).astype(np.uint16)
-    if rng.uniform() < 0.15:
+    if rng.uniform() < 0.25:
         s2[:, _blot(rng, land.surface.shape, rng.uniform(0.01, 0.06), 80)] = 0
-    if rng.uniform() < 0.1:
+    if rng.uniform() < 0.15:
         radar[:, :, : int(rng.integers(1, 12))] = np.nan
     return s2, radar
 
