@@ -1,6 +1,6 @@
 """What the ground of the synthetic worlds is made of, and how Sentinel-1 and -2 see each matter.
 
-Reflectances and backscatter are round numbers of the size that BigEarthNet patches of forest,
+Reflectances and backscatter are of the size that BigEarthNet patches of forest,
 arable land, inland water, snow and towns in four countries show.
 """
 
