@@ -9,9 +9,9 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from data_prep.imagery import Header, open_raster, read_image, read_label
 from data_prep.pairs import Pair
 from landmeta.errors import EmptyRegion
+from landmeta.imagery import Header, open_raster, read_image, read_label
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.taskset import SourceTile, Split, TaskSetMeta, tile_windows
 

@@ -14,7 +14,12 @@ import rasterio
 from rasterio.windows import Window
 
 from data_prep.cutting import count_strips, cut_pairs, grid_notes, size_notes
-from data_prep.imagery import (
+from data_prep.pairs import Pair
+from data_prep.regions import cluster_images, image_features
+from data_prep.source import Source
+from data_prep.splits import assign_splits
+from landmeta.errors import ConfigError, SourceNotFound
+from landmeta.imagery import (
     check_same_grid,
     colours_to_labels,
     read_colours,
@@ -22,11 +27,6 @@ from data_prep.imagery import (
     read_thumbnail,
     unreadable,
 )
-from data_prep.pairs import Pair
-from data_prep.regions import cluster_images, image_features
-from data_prep.source import Source
-from data_prep.splits import assign_splits
-from landmeta.errors import ConfigError, SourceNotFound
 from landmeta.legend import DEEPGLOBE, Labels, Legend
 from landmeta.taskset import SourceTile, TaskSetMeta
 

@@ -23,10 +23,10 @@ from rasterio.windows import Window
 
 from data_prep.earth_fetch import BLUE_MARBLE, LAND_COVER, NDVI, fetch
 from data_prep.earth_regions import PIXEL, REGIONS, Region
-from data_prep.imagery import METRES_PER_DEGREE, open_raster
 from data_prep.source import Source
 from landmeta.atomic import atomic_file, refuse_existing
 from landmeta.errors import ConfigError
+from landmeta.imagery import METRES_PER_DEGREE, open_raster
 from landmeta.legend import IGBP_SIMPLIFIED, IGNORE, Labels
 from landmeta.taskset import Band, SourceTile, TaskSetMeta, tile_windows
 

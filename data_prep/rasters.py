@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.cutting import count_strips, cut_pairs, grid_notes, size_notes
-from data_prep.imagery import Header, check_same_grid, read_header
 from data_prep.pairs import find_pairs
 from data_prep.source import Source
 from data_prep.splits import assign_splits
 from landmeta.errors import ConfigError, MissingBands
+from landmeta.imagery import Header, check_same_grid, read_header
 from landmeta.legend import Legend
 from landmeta.taskset import Band, TaskSetMeta
 

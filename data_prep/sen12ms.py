@@ -30,7 +30,6 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rasterio.windows import transform as window_transform
 
-from data_prep.imagery import open_raster, unreadable
 from data_prep.sen12ms_splits import (
     FOLDERS,
     LC_BANDS,
@@ -51,6 +50,7 @@ from landmeta.errors import (
     SourceNotFound,
     UnreadableFile,
 )
+from landmeta.imagery import open_raster, unreadable
 from landmeta.legend import IGBP_SIMPLIFIED, IGNORE, Labels
 from landmeta.taskset import Band, SourceTile, Split, TaskSetMeta, tile_windows
 

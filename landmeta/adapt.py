@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from landmeta.adaptation import adapt_params
 from landmeta.atomic import refuse_existing
 from landmeta.checkpoint import Adaptation, load_checkpoint, save_checkpoint
 from landmeta.device import DeviceName, choose_device
-from landmeta.errors import CheckpointMismatch, EmptyRegion, TooFewTiles
+from landmeta.errors import CheckpointMismatch, ConfigError, EmptyRegion, TooFewTiles
 from landmeta.legend import IGNORE, Legend
 from landmeta.losses import segmentation_loss, to_batch
 from landmeta.support import Support, load_support, parse_pair
@@ -85,7 +86,7 @@ def adapt(
             f"none of the {len(tiles)} support tiles has a labelled pixel",
             remedy="label some pixels of the new region",
         )
-    how = loaded.meta.adaptation_for(len(tiles)).model_copy(update=dict(changes or {}))
+    how = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
     target = choose_device(device)
     ready = loaded.to(target)
     loss = segmentation_loss(ready.net)
@@ -108,6 +109,17 @@ def adapt(
     save_checkpoint(out, ready.net, params, meta, overwrite=overwrite)
     before, after = loss(ready.params, batch).item(), loss(params, batch).item()
     return Adapted(out, how, pixels, before, after)
+
+
+def _changed(tuned: Adaptation, changes: Mapping[str, object]) -> Adaptation:
+    try:
+        return Adaptation.model_validate(tuned.model_dump() | dict(changes))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigError(
+            f"{problem['loc'][0]} {problem['input']!r}: {problem['msg']}",
+            remedy="give a rate above 0 and 0 or more steps, or leave them as tuned",
+        ) from error
 
 
 def class_pixels(tiles: Tiles, legend: Legend) -> dict[str, int]:

@@ -28,9 +28,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 import landmeta
-from data_prep.imagery import Header, open_raster, read_header, read_image
 from landmeta.atomic import atomic_files, write_failed
 from landmeta.errors import MissingBands
+from landmeta.imagery import Header, open_raster, read_header, read_image
 from landmeta.legend import IGNORE, Legend
 from landmeta.taskset import Band
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.imagery import check_same_grid, open_raster, read_header, read_label
 from landmeta.errors import ConfigError, EmptyRegion
+from landmeta.imagery import check_same_grid, open_raster, read_header, read_label
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.raster import open_image
 from landmeta.taskset import Band, Tiles

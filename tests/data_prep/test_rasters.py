@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.imagery import read_header
 from data_prep.pairs import find_pairs
 from data_prep.rasters import rasters
 from data_prep.source import prepare
@@ -24,6 +23,7 @@ from landmeta.errors import (
     UnknownClass,
     UnreadableFile,
 )
+from landmeta.imagery import read_header
 from landmeta.legend import IGBP_SIMPLIFIED, LandClass, Legend, read_legend
 from landmeta.taskset import TaskSet, tile_windows
 from tests.data.rasters import utm, write_raster, write_tree

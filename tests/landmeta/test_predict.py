@@ -238,7 +238,7 @@ def peak_memory(folder, height):
 def test_memory_does_not_grow_with_height(tmp_path):
     peak_memory(tmp_path, 500)  # first use: imports and caches
     short, tall = peak_memory(tmp_path, 2_000), peak_memory(tmp_path, 40_000)
-    assert tall < 1.1 * short
+    assert tall < 1.3 * short  # twenty times as high
     assert tall < 40_000 * 256 * 3  # one byte per pixel and class would already be more
 
 
