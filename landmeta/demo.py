@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import rasterio
 from rich.console import Console
 
 import landmeta
@@ -26,6 +27,7 @@ from landmeta.compare import compare
 from landmeta.config import CompareConfig, TrainConfig
 from landmeta.device import DeviceName, choose_device, describe
 from landmeta.errors import OutputExists
+from landmeta.legend import Labels
 from landmeta.pictures import plot_map
 from landmeta.predict import confidence_path, predict
 from landmeta.report import Picture, write_report
@@ -126,20 +128,23 @@ class _Sample:
     taskset: TaskSet
     region: str
     image: Path
-    truth: Path
+    truth: Labels
+    """Class index, shape (row, col)."""
 
 
 def _prepare_earth(out: Path, quiet: bool) -> _Sample:
     taskset = prepare(earth(tile=32), out / "taskset", quiet=quiet)
     image, truth = out / "region.tif", out / "region_truth.tif"
     write_region(EARTH_REGION, image, truth)
+    with rasterio.open(truth) as labels:
+        reference = taskset.legend.from_map(labels.read(1))
     return _Sample(
         title=f"land cover of {EARTH_REGION}",
         data="NASA Blue Marble, NDVI extremes and MODIS MCD12C1 land cover 2019, 0.05 degree",
         taskset=taskset,
         region=EARTH_REGION,
         image=image,
-        truth=truth,
+        truth=reference,
     )
 
 
@@ -150,13 +155,15 @@ def _prepare_synthetic(out: Path, quiet: bool) -> _Sample:
     region = taskset.tasks("test")[0]
     tile = taskset.table[taskset.table["task"] == region].iloc[0]
     image = raw / tile["source"].replace("s1_", "s2_").replace("lc_", "s2_")
+    with rasterio.open(str(image).replace("s2_", "lc_")) as labels:
+        reference = taskset.legend.from_ids(labels.read(1))
     return _Sample(
         title=f"land cover of synthetic region {region}",
         data="made-up Sentinel-2 images in the layout of SEN12MS",
         taskset=taskset,
         region=region,
         image=image,
-        truth=Path(str(image).replace("s2_", "lc_")),
+        truth=reference,
     )
 
 

@@ -122,6 +122,12 @@ class Legend(BaseModel):
         table[: len(self)] = self.ids
         return table[index]
 
+    def from_map(self, values: Labels) -> Labels:
+        """Map values to class indices: the inverse of `to_ids`; what is no class becomes 255."""
+        table = np.full(256, IGNORE, np.uint8)
+        table[list(self.ids)] = range(len(self))
+        return table[values]
+
     def _sources(self) -> dict[str, int]:
         """Source id or colour (as text) to class index; 255 = ignore."""
         position = {c.id: i for i, c in enumerate(self.classes)}

@@ -129,7 +129,7 @@ def plot_map(
     *,
     bands: Sequence[str],
     legend: Legend,
-    truth: Path | None = None,
+    truth: Labels,
     title: str,
     most: int = 700,
 ) -> None:
@@ -142,7 +142,7 @@ def plot_map(
         path: PNG to write.
         bands: what the raster's bands are, in order.
         legend: the map's.
-        truth: reference on the same grid, ids or codes that `legend` knows.
+        truth: reference on the same grid, class index, shape (row, col).
         title: over the picture.
         most: rows or columns to show at most; larger rasters are thinned.
     """
@@ -150,14 +150,17 @@ def plot_map(
         shape = _thinned(source.height, source.width, most)
         pixels = source.read(out_shape=(source.count, *shape), masked=True).astype(np.float32)
     columns: dict[str, NDArray[Any]] = {"image": true_colour(pixels.filled(np.nan)[None], bands)[0]}
-    columns["map"] = legend.palette()[_indices(made, legend, shape)]
-    if truth is not None:
-        columns["reference"] = legend.palette()[_indices(truth, legend, shape, source=True)]
+    with rasterio.open(made) as source:
+        classes = legend.from_map(source.read(1, out_shape=shape))
+    columns["map"] = legend.palette()[classes]
+    pairs = zip(truth.shape, shape, strict=True)
+    rows, cols = (np.linspace(0, n - 1, m).round().astype(int) for n, m in pairs)
+    columns["reference"] = legend.palette()[truth[np.ix_(rows, cols)]]
     with rasterio.open(confidence) as source:
         columns["confidence"] = source.read(1, out_shape=shape, masked=True)
     wide = shape[1] > shape[0]
-    grid = (2, 2) if len(columns) == 4 else (len(columns), 1) if wide else (1, len(columns))
-    cell = 5.0
+    grid = (2, 2) if wide else (1, 4)
+    cell = 5.0 if wide else 3.5
     size = (cell * grid[1] + 1, cell * grid[0] * shape[0] / shape[1] + 1.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(*grid, squeeze=False).ravel()
@@ -167,7 +170,7 @@ def plot_map(
         axis.set_axis_off()
         if name == "confidence":
             figure.colorbar(shown, ax=axis, shrink=0.8, label="percent")
-    used = [i for i in np.unique(_indices(made, legend, shape)).tolist() if i != IGNORE]
+    used = [i for i in np.union1d(classes, truth).tolist() if i != IGNORE]
     figure.legend(
         handles=legend_handles(legend, used), loc="outside lower center", ncols=min(5, len(used))
     )
@@ -178,12 +181,3 @@ def plot_map(
 def _thinned(height: int, width: int, most: int) -> tuple[int, int]:
     factor = max(1.0, max(height, width) / most)
     return round(height / factor), round(width / factor)
-
-
-def _indices(path: Path, legend: Legend, shape: tuple[int, int], *, source: bool = False) -> Labels:
-    """Class indices of a map (`source` False: class ids) or of reference labels (source codes)."""
-    with rasterio.open(path) as raster:
-        values = raster.read(1, out_shape=shape)
-    if source and raster.profile.get("nodata") != IGNORE:
-        return legend.from_ids(values, path=path)
-    return legend.model_copy(update={"remap": {}}).from_ids(values, path=path)
