@@ -195,6 +195,9 @@ def predict(
         bool, typer.Option(help="Write OUT.confidence.tif too, in percent.")
     ] = True,
     bands: BandNames = None,
+    allow_no_crs: Annotated[
+        bool, typer.Option("--allow-no-crs", help="Map a photo that lies nowhere on a map.")
+    ] = False,
     device: On = Device.auto,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -213,6 +216,7 @@ def predict(
         confidence=confidence,
         names=_names(bands),
         provenance=classifier.provenance(),
+        allow_no_crs=allow_no_crs,
         overwrite=overwrite,
         quiet=quiet,
     )

@@ -23,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from landmeta.errors import CheckpointMismatch, ConfigError
+from landmeta.errors import CheckpointMismatch, ConfigError, MissingCRS
 from landmeta.legend import IGNORE, Legend
 from landmeta.raster import Image, Layer, RowWriter, open_image, write_layers
 from landmeta.taskset import Band
@@ -94,6 +94,7 @@ def predict(
     confidence: bool = True,
     names: Sequence[str] | None = None,
     provenance: Mapping[str, str] | None = None,
+    allow_no_crs: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Map:
@@ -111,12 +112,15 @@ def predict(
             percent, uint8 0-100, nodata 255.
         names: what the bands of the raster are, in its order, if it does not say so itself.
         provenance: kept in the metadata of the outputs, such as the model and its hash.
+        allow_no_crs: map a raster that has no coordinate reference system, such as a photo; the
+            map then lies on its pixels only.
         overwrite: replace outputs that exist.
         quiet: show no progress bar.
 
     Raises:
         SourceNotFound, UnreadableFile: the raster is not there, truncated or damaged.
         MissingBands: its bands are not those the classifier needs.
+        MissingCRS: it has no coordinate reference system and `allow_no_crs` is False.
         ConfigError: `overlap` or `batch` makes no sense, or `out` is the raster itself.
         CheckpointMismatch: the classifier gave values that are no probabilities.
         OutputExists, WriteFailed: as `landmeta.raster.write_layers`; nothing half-written is left.
@@ -127,14 +131,14 @@ def predict(
     if confidence:
         layers.append(Layer(confidence_path(out), "confidence (percent)"))
     tags = {"landmeta_raster": raster.name, **(provenance or {})}
-    with (
-        open_image(raster, classifier.band_specs, names) as image,
-        write_layers(layers, image.grid, tags, overwrite=overwrite) as writers,
-    ):
+    with open_image(raster, classifier.band_specs, names) as image:
+        if not allow_no_crs:
+            _check_crs(image)
         rows = cut(image.grid.height, classifier.tile_size, overlap)
         cols = cut(image.grid.width, classifier.tile_size, overlap)
-        finish = _Finish(classifier.legend, writers)
-        _map_windows(classifier, image, rows, cols, batch, finish, quiet)
+        with write_layers(layers, image.grid, tags, overwrite=overwrite) as writers:
+            finish = _Finish(classifier.legend, writers)
+            _map_windows(classifier, image, rows, cols, batch, finish, quiet)
         notes = list(image.notes)
     counts = dict(zip(classifier.legend.names, finish.pixels[:-1].tolist(), strict=True))
     if not any(counts.values()):
@@ -163,6 +167,16 @@ def _check_options(
             "is both the raster to map and the map to write",
             remedy="choose another name for the map",
             path=out,
+        )
+
+
+def _check_crs(image: Image) -> None:
+    if image.grid.crs is None:
+        raise MissingCRS(
+            "has no coordinate reference system, so nobody could tell where its map lies",
+            remedy="georeference it, for instance with gdal_edit or gdalwarp, or pass "
+            "--allow-no-crs to get a map on its pixel grid",
+            path=image.path,
         )
 
 

@@ -13,6 +13,7 @@ from landmeta.errors import (
     CheckpointMismatch,
     ConfigError,
     MissingBands,
+    MissingCRS,
     OutputExists,
     UnreadableFile,
     WriteFailed,
@@ -190,6 +191,22 @@ def test_stored_values_are_scaled(tmp_path):
     assert (np.diff(nearest_two)[differ] < 1e-5).all()
 
 
+def test_a_raster_on_ground_control_points_keeps_them(tmp_path):
+    raster = write_raster(tmp_path / "a.tif", noise(30, 40), NAMES, crs=None)
+    points = [
+        rasterio.control.GroundControlPoint(row, col, 500_000 + 10 * col + row, 5_000_000 - 9 * row)
+        for row, col in ((0, 0), (0, 40), (30, 40), (30, 0))
+    ]
+    with rasterio.open(raster, "r+") as dataset:
+        dataset.gcps = (points, rasterio.crs.CRS.from_epsg(32633))
+    made = predict(NearestCentroid(CENTROIDS), raster, tmp_path / "map.tif", quiet=True)
+    with rasterio.open(made.path) as dataset:
+        kept, crs = dataset.gcps
+    assert crs.to_epsg() == 32633
+    assert [(p.row, p.col, p.x, p.y) for p in kept] == [(p.row, p.col, p.x, p.y) for p in points]
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_photo_without_georeference(tmp_path):
     photo = np.random.default_rng(0).integers(0, 85, (33, 47, 3)).astype(np.uint8)
     photo = photo * 3 + np.arange(3, dtype=np.uint8)  # no two channels are equal
@@ -198,8 +215,12 @@ def test_a_photo_without_georeference(tmp_path):
         np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.float32) / 50, bands=("R", "G", "B")
     )
     classifier.scale = 1 / 50
-    made = predict(classifier, tmp_path / "a.png", tmp_path / "map.tif", quiet=True)
+    out = tmp_path / "map.tif"
+    made = predict(classifier, tmp_path / "a.png", out, allow_no_crs=True, quiet=True)
     assert any("coordinate reference system" in note for note in made.notes)
+    with rasterio.open(out) as dataset:
+        assert dataset.crs is None
+        assert dataset.transform.is_identity
     ids = read_raster(made.path)[0]
     np.testing.assert_array_equal(ids, IDS[photo.argmax(axis=-1)])
 
@@ -226,7 +247,8 @@ def peak_memory(folder, height):
     tracemalloc.start()
     try:
         classifier = NearestCentroid(CENTROIDS, tile_size=128)
-        made = predict(classifier, raster, folder / f"{height}.map.tif", quiet=True)
+        out = folder / f"{height}.map.tif"
+        made = predict(classifier, raster, out, allow_no_crs=True, quiet=True)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -257,6 +279,13 @@ def nothing_new(folder):
 def test_wrong_bands(tmp_path):
     write_raster(tmp_path / "a.tif", noise(60, 70), ("red", "green"))
     with pytest.raises(MissingBands, match="missing nir"):
+        predict(NearestCentroid(CENTROIDS), tmp_path / "a.tif", tmp_path / "map.tif", quiet=True)
+    assert nothing_new(tmp_path)
+
+
+def test_no_coordinate_reference_system(tmp_path):
+    write_raster(tmp_path / "a.tif", noise(60, 70), NAMES, crs=None)
+    with pytest.raises(MissingCRS, match=r"a\.tif: .*\n.*--allow-no-crs"):
         predict(NearestCentroid(CENTROIDS), tmp_path / "a.tif", tmp_path / "map.tif", quiet=True)
     assert nothing_new(tmp_path)
 
