@@ -59,7 +59,7 @@ def load_support(
 
     Tiles cover an image whole. Where they overlap because its size is no multiple of theirs, a
     label counts in the first of them only. An image smaller than a tile is filled up with NaN,
-    its labels with 255.
+    its labels with 255. The label of a pixel of which no band has data does not count.
 
     Args:
         pairs: image and label raster. Labels are ids or colours that `legend` knows, on the
@@ -88,7 +88,11 @@ def load_support(
             notes += image.notes
             for top, left, piece in _labelled_windows(label, tile_size):
                 height, width = piece.shape
-                images.append(_fill(image.read(left, top, width, height), tile_size, np.nan))
+                pixels = image.read(left, top, width, height)
+                piece[np.isnan(pixels).all(axis=0)] = IGNORE
+                if (piece == IGNORE).all():
+                    continue
+                images.append(_fill(pixels, tile_size, np.nan))
                 labels.append(_fill(piece, tile_size, IGNORE))
                 sources.append(
                     f"{image_path} (rows {top}-{top + height}, columns {left}-{left + width}), "
@@ -97,7 +101,7 @@ def load_support(
     if not images:
         files = ", ".join(str(label) for _, label in pairs) or "no file"
         raise EmptyRegion(
-            f"no pixel is labelled in {files}",
+            f"no pixel with data is labelled in {files}",
             remedy="label some pixels, or check which value the labels use for 'not labelled'",
         )
     return Support(Tiles(np.stack(images), np.stack(labels)), tuple(sources), tuple(notes))

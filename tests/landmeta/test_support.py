@@ -92,8 +92,11 @@ def test_bands_by_name_and_nodata(tmp_path):
     pixels = np.array([[[1, 2], [3, -9]], [[5, 6], [-9, -9]]], np.int16)
     image = write_raster(tmp_path / "a.tif", pixels, ("nir", "red"), nodata=-9)
     label = write_raster(tmp_path / "b.tif", np.full((1, 2, 2), 4, np.uint8))
-    (tile,) = load([(image, label)], size=2).tiles.image
+    tiles = load([(image, label)], size=2).tiles
+    (tile,) = tiles.image
     np.testing.assert_array_equal(tile, [[[5, 6], [np.nan, np.nan]], [[1, 2], [3, np.nan]]])
+    # Nothing can be learnt from the label of a pixel of which no band has data.
+    np.testing.assert_array_equal(tiles.label[0], [[1, 1], [1, IGNORE]])
 
 
 def test_notes_are_passed_on(tmp_path):
@@ -130,6 +133,13 @@ def test_nothing_labelled(tmp_path):
         load([pair])
     with pytest.raises(EmptyRegion):
         load([])
+
+
+def test_nothing_labelled_where_there_are_data(tmp_path):
+    image = write_raster(tmp_path / "a.tif", np.full((2, 8, 8), -9, np.int16), nodata=-9)
+    label = write_raster(tmp_path / "a_labels.tif", np.full((1, 8, 8), 4, np.uint8))
+    with pytest.raises(EmptyRegion, match="a_labels"):
+        load([(image, label)])
 
 
 def test_labels_of_another_size(tmp_path):
