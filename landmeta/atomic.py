@@ -15,14 +15,14 @@ from pathlib import Path
 from landmeta.errors import OutputExists, WriteFailed
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(
+    path: Path,
+    overwrite: bool,
+    remedy: str = "choose another name, or pass --overwrite to replace it",
+) -> None:
     """Raise `OutputExists` if `path` is there and may not be replaced."""
     if path.exists() and not overwrite:
-        raise OutputExists(
-            "the output already exists",
-            remedy="choose another name, or pass --overwrite to replace it",
-            path=path,
-        )
+        raise OutputExists("the output already exists", remedy=remedy, path=path)
 
 
 def _fsync(path: Path) -> None:

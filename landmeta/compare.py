@@ -83,7 +83,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
         CheckpointMismatch: a checkpoint was made for other bands or classes.
         TooFewTiles: a region has fewer tiles than the most shots plus one.
     """
-    refuse_existing(config.out, overwrite=False)
+    refuse_existing(config.out, overwrite=False, remedy="name another folder as 'out'")
     if config.reference not in config.checkpoints:
         raise ConfigError(
             f"the reference {config.reference!r} is none of {', '.join(config.checkpoints)}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from landmeta.checkpoint import Adaptation
 from landmeta.device import DeviceName
@@ -14,6 +15,7 @@ from landmeta.errors import ConfigError
 from landmeta.model import UNetConfig
 
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 
 
@@ -61,12 +63,18 @@ class TuneConfig(_Section):
     meta-learned network is a candidate of its own.
     """
 
-    shots: tuple[Positive, ...] = (1, 2, 5, 10)
+    shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 5, 10)
     draws: Positive = 2
     queries: Positive = 16
     sgd_rates: tuple[Rate, ...] = (0.03, 0.1)
     adam_rates: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3)
-    steps: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 5, 10, 20, 50)
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (0, 1, 2, 5, 10, 20, 50)
+
+    @model_validator(mode="after")
+    def _something_to_try(self) -> TuneConfig:
+        if not (self.sgd_rates or self.adam_rates):
+            raise ValueError("give at least one of sgd_rates and adam_rates")
+        return self
 
 
 class TrainConfig(_Section):
@@ -105,31 +113,41 @@ class CompareConfig(_Section):
     split: Literal["val", "test"] = "test"
     seed: int = 0
     device: DeviceName = "auto"
-    shots: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 5, 10)
+    shots: Annotated[tuple[Count, ...], Field(min_length=1)] = (0, 1, 2, 5, 10)
     draws: Annotated[int, Field(ge=2)] = 5
     queries: Positive = 16
-    picture_shots: Annotated[int, Field(ge=0)] = 5
+    picture_shots: Count = 5
     """Shots of the maps in the picture of each region."""
 
 
 Config = TypeVar("Config", bound=_Section)
 
 
-def read_config(path: Path, kind: type[Config]) -> Config:
+def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:
     """Read and check a YAML configuration. Relative paths in it are relative to the current folder.
+
+    Args:
+        path: YAML file.
+        kind: what it configures.
+        changes: settings in place of the file's, each "name=value" or "section.name=value" with a
+            value in YAML.
 
     Raises:
         ConfigError: no such file, no YAML, an unknown name or a value out of range.
     """
     try:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        for change in changes if isinstance(raw, dict) else ():
+            _change(raw, change)
         return kind.model_validate(raw)
     except OSError as error:
         raise ConfigError(
             f"cannot be read: {error.strerror}", remedy="check the path", path=path
         ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is no YAML: {error}", remedy="mend the syntax", path=path) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"is no YAML: {error}", remedy="mend the syntax, in UTF-8", path=path
+        ) from error
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']} (got {e['input']!r:.80})"
@@ -138,6 +156,24 @@ def read_config(path: Path, kind: type[Config]) -> Config:
         raise ConfigError(
             problems, remedy="see configs/ for examples of every section", path=path
         ) from error
+
+
+def _change(raw: dict[str, Any], change: str) -> None:
+    """Put one "section.name=value" into the settings read from a file."""
+    name, equals, value = change.partition("=")
+    *sections, last = name.split(".")
+    if not equals or not last:
+        raise ConfigError(
+            f"{change!r} does not set anything", remedy="write --set NAME=VALUE, as in the file"
+        )
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(
+                f"{change!r}: {section} holds {raw!r} and no settings",
+                remedy="name a section of the file and a setting in it",
+            )
+    raw[last] = yaml.safe_load(value)
 
 
 __all__ = [

@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from torch import Tensor
 
 import landmeta
 from landmeta.adaptation import adapt_params
-from landmeta.atomic import refuse_existing, write_text
+from landmeta.atomic import refuse_existing, write_failed, write_text
 from landmeta.checkpoint import (
     NO_ADAPTATION,
     Adaptation,
@@ -38,8 +39,8 @@ from landmeta.checkpoint import (
 )
 from landmeta.config import TrainConfig
 from landmeta.device import choose_device, describe
-from landmeta.episodes import EpisodeSampler
-from landmeta.errors import CheckpointMismatch, ConfigError, TrainingDiverged
+from landmeta.episodes import EpisodeSampler, check_tiles
+from landmeta.errors import CheckpointMismatch, ConfigError, TrainingDiverged, WriteFailed
 from landmeta.evaluate import confusion_on, read_episode
 from landmeta.learners import META_GRADIENTS, Learner, Work, make_learner
 from landmeta.losses import segmentation_loss, to_batch
@@ -59,20 +60,41 @@ def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> 
         ConfigError, TooFewTiles, EmptyRegion: the task set cannot give what the config asks.
         CheckpointMismatch: `init` or the state to resume was made for something else.
         TrainingDiverged: loss or gradient became NaN or infinite.
+        WriteFailed: the disk is full or not writable; what is there can be resumed.
     """
     taskset = TaskSet(config.taskset)
     if not resume:
-        refuse_existing(config.out, overwrite=False)
+        remedy = "go on with it by --resume, or name another folder as 'out'"
+        refuse_existing(config.out, overwrite=False, remedy=remedy)
     device = choose_device(config.device)
     run = _Run(config, taskset, _network(config, taskset), device)
-    config.out.mkdir(parents=True, exist_ok=True)
-    if resume:
-        _check_same_config(config)
-        run.restore()
-    write_text(config.out / "config.json", config.model_dump_json(indent=2) + "\n", overwrite=True)
-    run.go(quiet)
-    run.finish(quiet)
+    with _resumable(config.out):
+        config.out.mkdir(parents=True, exist_ok=True)
+        if resume:
+            _check_same_config(config)
+            run.restore()
+        text = config.model_dump_json(indent=2) + "\n"
+        write_text(config.out / "config.json", text, overwrite=True)
+        run.go(quiet)
+        run.finish(quiet)
     return run.checkpoint_path
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """What stops for want of disk space keeps its whole files, to go on from."""
+    try:
+        yield
+    except (WriteFailed, OSError) as error:
+        with suppress(OSError):
+            folder.rmdir()  # if nothing is in it yet
+        failed = error if isinstance(error, WriteFailed) else write_failed(folder, error)
+        raise WriteFailed(
+            failed.what,
+            remedy="free disk space or make the folder writable, then run the same command with "
+            "--resume",
+            path=failed.path,
+        ) from error
 
 
 def _check_same_config(config: TrainConfig) -> None:
@@ -159,6 +181,8 @@ class _Run:
         self.validation = EpisodeSampler(
             taskset, "val", shots=wanted.shots, queries=wanted.queries, seed=config.seed
         )
+        for task in self.validation.tasks:  # said now, not when hours of training are over
+            check_tiles(taskset, task, max(config.tune.shots) + 1)
         self.checkpoint_path = config.out / "checkpoint.safetensors"
         self.state_path = config.out / "state.safetensors"
 
