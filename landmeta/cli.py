@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,12 @@ class _Program(TyperGroup):
                 raise
             _say(error)
             raise typer.Exit(2) from error
+        except OSError as error:
+            # A pipe that was closed (landmeta … | head) is no error; typer knows that.
+            if ctx.params["debug"] or error.errno == errno.EPIPE:
+                raise
+            _say(_of_system(error))
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             if ctx.params["debug"]:
                 raise
@@ -40,6 +47,16 @@ def _say(error: LandmetaError) -> None:
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     console.print(f"error: {where}{error.what}", style="red")
     console.print(f"remedy: {error.remedy}")
+
+
+def _of_system(error: OSError) -> LandmetaError:
+    """What the operating system refused, where no file format was in between to explain it."""
+    return LandmetaError(
+        error.strerror or str(error),
+        remedy="check that the disk has room and that you may read and write there; "
+        "'landmeta --debug …' shows where it happened",
+        path=error.filename,
+    )
 
 
 def _version(wanted: bool) -> None:
@@ -93,6 +110,10 @@ On = Annotated[Device, typer.Option("--device", help="auto takes a GPU where the
 ConfigDevice = Annotated[
     Device | None, typer.Option("--device", help="In place of the configuration's.")
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE or SECTION.NAME=VALUE in place of the file's."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 BandNames = Annotated[
@@ -107,6 +128,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
+    changes: Changes = None,
     device: ConfigDevice = None,
     quiet: Quiet = False,
 ) -> None:
@@ -114,7 +136,7 @@ def train(
     from landmeta.config import TrainConfig, read_config
     from landmeta.train import train as run
 
-    settings = read_config(config, TrainConfig)
+    settings = read_config(config, TrainConfig, changes or [])
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
     path = run(settings, resume=resume, quiet=quiet)
@@ -230,13 +252,15 @@ def predict(
 
 
 @app.command()
-def compare(config: Config, device: ConfigDevice = None, quiet: Quiet = False) -> None:
+def compare(
+    config: Config, changes: Changes = None, device: ConfigDevice = None, quiet: Quiet = False
+) -> None:
     """Compare trained networks on regions none has seen: same labels, same query tiles."""
     from landmeta.compare import compare as run
     from landmeta.config import CompareConfig, read_config
     from landmeta.report import write_report
 
-    settings = read_config(config, CompareConfig)
+    settings = read_config(config, CompareConfig, changes or [])
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
     found = run(settings, quiet=quiet)
@@ -246,8 +270,7 @@ def compare(config: Config, device: ConfigDevice = None, quiet: Quiet = False) -
         title="Which method adapts best",
         facts={"task set": str(settings.taskset), "support draws": str(settings.draws)},
     )
-    for sentence in found.sentences:
-        _tell(sentence)
+    _tell(found.text())
     _tell(f"written to {found.folder}; open {found.folder / 'report.html'}")
 
 

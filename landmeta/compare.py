@@ -24,7 +24,8 @@ from landmeta.losses import predict_classes, segmentation_loss, to_batch
 from landmeta.model import Params
 from landmeta.pictures import plot_region, plot_scores
 from landmeta.scores import confusion_matrix, scores
-from landmeta.stats import paired_differences, summarise, verdicts
+from landmeta.stats import MEASURES, paired_differences, summarise, verdicts
+from landmeta.tables import score_table
 from landmeta.taskset import TaskSet, Tiles
 
 
@@ -45,6 +46,11 @@ class Comparison:
     summary: pd.DataFrame
     differences: pd.DataFrame
     sentences: list[str]
+
+    def text(self) -> str:
+        """Tables and sentences in Markdown."""
+        tables = [score_table(self.summary, measure).markdown() for measure in MEASURES]
+        return "\n\n".join([*tables, "\n".join(f"- {s}" for s in self.sentences)])
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class _Method:
 def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
     """Adapt every method to every region of the split with every number of shots and draw.
 
-    Writes to `config.out`: results.csv (tidy), summary.csv, differences.csv, findings.txt,
+    Writes to `config.out`: results.csv (tidy), summary.csv, differences.csv, findings.md,
     scores.png and one regions/NAME.png each.
 
     Raises:
@@ -108,10 +114,11 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
         results.to_csv(folder / "results.csv", index=False)
         summary.to_csv(folder / "summary.csv", index=False)
         differences.to_csv(folder / "differences.csv", index=False)
-        (folder / "findings.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+        found = Comparison(config.out, results, summary, differences, sentences)
+        (folder / "findings.md").write_text(found.text() + "\n", encoding="utf-8")
         (folder / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
         plot_scores(summary, folder / "scores.png")
-    return Comparison(config.out, results, summary, differences, sentences)
+    return found
 
 
 def _load(name: str, path: Path, taskset: TaskSet, device: torch.device) -> _Method:

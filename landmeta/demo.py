@@ -79,14 +79,14 @@ def demo(
         facts={
             "data": sample.data,
             "task set": _describe(sample.taskset),
+            "budgets": "MAML starts from the pretrained network, so it has trained longer",
             "machine": f"{platform.machine()}, {describe(choose_device(device))}",
             **{name: f"{seconds:.0f} s" for name, seconds in steps.seconds.items()},
             "in all": f"{sum(steps.seconds.values()) / 60:.1f} minutes",
         },
         lead=pictures,
     )
-    for sentence in found.sentences:
-        steps.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    steps.console.print(found.text(), markup=False, highlight=False, soft_wrap=True)
     steps.console.print(f"in all {sum(steps.seconds.values()) / 60:.1f} minutes", highlight=False)
     return page
 

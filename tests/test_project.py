@@ -3,7 +3,11 @@
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
+
+from landmeta.config import CompareConfig, TrainConfig, read_config
+from landmeta.legend import read_legend
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,3 +22,16 @@ def test_every_direct_dependency_is_pinned_to_a_version_it_allows():
     for wanted in map(Requirement, texts):
         assert wanted.name.lower() in pinned, f"{wanted.name} is not in constraints.txt"
         assert wanted.specifier.contains(pinned[wanted.name.lower()]), wanted
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("**/*.yaml")), ids=lambda p: p.stem)
+def test_every_example_is_read_and_its_network_can_be_built(path):
+    if path.parent.name == "legends":
+        assert len(read_legend(path)) > 1
+    elif path.stem == "compare":
+        config = read_config(path, CompareConfig)
+        assert config.reference in config.checkpoints
+    else:
+        settings = read_config(path, TrainConfig)
+        assert len(settings.model.decoder_channels) == settings.model.depth
+        assert settings.out.parts[:2] == ("runs", path.parent.name)
