@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.warp import Resampling, reproject
@@ -28,6 +27,7 @@ from landmeta.atomic import atomic_file, refuse_existing
 from landmeta.errors import ConfigError
 from landmeta.imagery import METRES_PER_DEGREE, open_raster
 from landmeta.legend import IGBP_SIMPLIFIED, IGNORE, Labels
+from landmeta.raster import create_in_memory
 from landmeta.taskset import Band, SourceTile, TaskSetMeta, tile_windows
 
 MIN_LAND = 0.15
@@ -233,13 +233,12 @@ def write_region(
         refuse_existing(Path(target), overwrite)
     world = World(ndvi=ndvi, cache=cache)
     pixels, _ = world.image(window)
-    grid = {"crs": _CRS, "transform": transform_of(window), "driver": "GTiff"}
+    grid = {"crs": _CRS, "transform": transform_of(window)}
     grid |= {"height": int(window.height), "width": int(window.width), "compress": "deflate"}
     with (
         atomic_file(Path(image), overwrite=overwrite) as temporary,
-        rasterio.open(
+        create_in_memory(
             temporary,
-            "w",
             **grid,
             count=len(world.bands),
             dtype=world.dtype,
@@ -251,7 +250,7 @@ def write_region(
         target.scales = [b.scale for b in world.bands]
     with (
         atomic_file(Path(label), overwrite=overwrite) as temporary,
-        rasterio.open(temporary, "w", **grid, count=1, dtype="uint8", nodata=IGNORE) as target,
+        create_in_memory(temporary, **grid, count=1, dtype="uint8", nodata=IGNORE) as target,
     ):
         target.write(IGBP_SIMPLIFIED.to_ids(world.label(window)), 1)
         target.write_colormap(1, IGBP_SIMPLIFIED.colormap)

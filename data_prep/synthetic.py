@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
@@ -28,6 +27,7 @@ from data_prep.synthetic_world import BIOMES, Biome, Landscape, Mask, landscape
 from landmeta.atomic import atomic_folder
 from landmeta.errors import ConfigError
 from landmeta.legend import DEEPGLOBE
+from landmeta.raster import create_in_memory
 from landmeta.taskset import Split
 
 PIXEL = 10
@@ -223,10 +223,14 @@ def _origin(region: Region, part: int) -> tuple[float, float]:
 
 def _write_tif(path: Path, pixels: NDArray[Any], crs: str, transform: Affine) -> None:
     count, height, width = pixels.shape
-    profile = {"count": count, "height": height, "width": width, "dtype": pixels.dtype.name}
-    with rasterio.open(
-        path, "w", driver="GTiff", crs=crs, transform=transform, interleave="band", **profile
-    ) as file:
+    profile: dict[str, Any] = {
+        "count": count,
+        "height": height,
+        "width": width,
+        "dtype": pixels.dtype.name,
+    }
+    profile |= {"crs": crs, "transform": transform, "interleave": "band"}
+    with create_in_memory(path, **profile) as file:
         file.write(pixels)
 
 

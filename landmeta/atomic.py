@@ -48,8 +48,11 @@ def _remove(path: Path) -> None:
 
 def write_failed(path: Path, error: OSError) -> WriteFailed:
     """Turn an operating-system error while writing `path` into one with a remedy."""
+    reason = error.strerror or error
+    if isinstance(error, FileExistsError):  # where a folder was to be made
+        reason = f"{error.filename} is not a directory"
     return WriteFailed(
-        f"could not be written ({error.strerror or error}); nothing was left behind",
+        f"could not be written ({reason}); nothing was left behind",
         remedy="free disk space or choose a folder you may write to, then run the same command",
         path=path,
     )

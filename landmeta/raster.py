@@ -314,6 +314,21 @@ def write_layers(
 
 
 @contextmanager
+def create_in_memory(path: Path, **profile: Any) -> Iterator[rasterio.io.DatasetWriter]:  # noqa: ANN401
+    """Make a small GeoTIFF in memory and write the whole file when the block ends well.
+
+    GDAL does not report every write that a full disk refuses; Python does.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    with rasterio.MemoryFile() as memory:
+        with memory.open(driver="GTiff", **profile) as dataset:
+            yield dataset
+        path.write_bytes(memory.getbuffer())
+
+
+@contextmanager
 def _create(
     temporary: Path, layer: Layer, grid: Grid, tags: Mapping[str, str]
 ) -> Iterator[RowWriter]:

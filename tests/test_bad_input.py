@@ -854,6 +854,42 @@ def test_full_disk_is_a_named_error_and_leaves_nothing(place, verb, size, names)
     assert run(words).exit_code == 0  # with room again
 
 
+@pytest.mark.parametrize("layout", ["sen12ms", "deepglobe"])
+@pytest.mark.parametrize("size", [0, 1_000, 50_000])
+def test_made_up_imagery_on_a_full_disk(place, layout, size):
+    words = (
+        "prepare", "synthetic", place.out, "--layout", layout, "--regions", 2, "--images", 1,
+        "--size", 128,
+    )  # fmt: skip
+    with no_file_above(size if layout == "sen12ms" else size // 10):
+        ended = invoke(*words)
+    assert ended.exit_code == 2, ended.output
+    assert f"error: {place.out}: could not be written" in ended.stderr
+    assert contents(place.here) == {}
+
+
+@pytest.mark.parametrize("verb", ["prepare", "adapt", "predict", "train", "compare", "demo"])
+def test_an_output_below_what_is_no_folder(place, verb):
+    (place.here / "file").write_text("no folder")
+    elsewhere = Place(place.here / "file", place.given)
+    if verb in ("adapt", "predict"):
+        words = getattr(elsewhere, verb)()
+    elif verb == "prepare":
+        assert place.world
+        words = [elsewhere.out if w == place.out else w for w in place.prepare()]
+    elif verb == "demo":
+        words = ("demo", "--world", "synthetic", "--out", elsewhere.out, "--quiet")
+    else:
+        words = getattr(place, verb)(out=str(elsewhere.out))
+    before = contents(place.here)
+    ended = run(words)
+    assert ended.exit_code == 2, ended.output
+    assert f"error: {elsewhere.here}" in ended.stderr
+    assert "ot a directory" in ended.stderr
+    assert "remedy: " in ended.stderr
+    assert contents(place.here) == before
+
+
 @pytest.mark.parametrize("size", [900, 20_000, 4_000_000])
 def test_training_on_a_full_disk_can_be_resumed(place, size):
     words = place.train()
