@@ -258,18 +258,11 @@ def compare(
     """Compare trained networks on regions none has seen: same labels, same query tiles."""
     from landmeta.compare import compare as run
     from landmeta.config import CompareConfig, read_config
-    from landmeta.report import write_report
 
     settings = read_config(config, CompareConfig, changes or [])
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
     found = run(settings, quiet=quiet)
-    write_report(
-        found.folder / "report.html",
-        found,
-        title="Which method adapts best",
-        facts={"task set": str(settings.taskset), "support draws": str(settings.draws)},
-    )
     _tell(found.text())
     _tell(f"written to {found.folder}; open {found.folder / 'report.html'}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from landmeta.legend import Labels
 from landmeta.losses import predict_classes, segmentation_loss, to_batch
 from landmeta.model import Params
 from landmeta.pictures import plot_region, plot_scores
+from landmeta.report import write_report
 from landmeta.scores import confusion_matrix, scores
 from landmeta.stats import MEASURES, paired_differences, summarise, verdicts
 from landmeta.tables import score_table
@@ -81,7 +82,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
     """Adapt every method to every region of the split with every number of shots and draw.
 
     Writes to `config.out`: results.csv (tidy), summary.csv, differences.csv, findings.md,
-    scores.png and one regions/NAME.png each.
+    scores.png, one regions/NAME.png each, and report.html with all of it.
 
     Raises:
         OutputExists: `config.out` exists.
@@ -118,6 +119,12 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
         (folder / "findings.md").write_text(found.text() + "\n", encoding="utf-8")
         (folder / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
         plot_scores(summary, folder / "scores.png")
+        write_report(
+            folder / "report.html",
+            replace(found, folder=folder),
+            title="Which method adapts best",
+            facts={"task set": str(config.taskset), "support draws": str(config.draws)},
+        )
     return found
 
 

@@ -55,10 +55,10 @@ def demo(
         OutputExists: `out` exists and `overwrite` is False, or it is no folder of a demo.
         SourceNotFound: the Earth sample cannot be fetched; `world="synthetic"` needs no network.
     """
-    refuse_existing(out, overwrite)
-    if out.exists():
+    if not _is_empty(out):
+        refuse_existing(out, overwrite)
         _remove_demo(out)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     write_text(out / _MARKER, json.dumps({"world": world, "version": landmeta.__version__}))
     steps = _Steps(Console(quiet=quiet))
     with steps("prepare the task set"):
@@ -89,6 +89,11 @@ def demo(
     steps.console.print(found.text(), markup=False, highlight=False, soft_wrap=True)
     steps.console.print(f"in all {sum(steps.seconds.values()) / 60:.1f} minutes", highlight=False)
     return page
+
+
+def _is_empty(out: Path) -> bool:
+    """Whether there is nothing to lose, as after a demo that found the disk full at once."""
+    return not out.exists() or (out.is_dir() and not any(out.iterdir()))
 
 
 def _remove_demo(out: Path) -> None:

@@ -6,14 +6,17 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import landmeta
 from landmeta.atomic import write_text
-from landmeta.compare import Comparison
 from landmeta.stats import MEASURES
 from landmeta.tables import score_table
+
+if TYPE_CHECKING:
+    from landmeta.compare import Comparison
 
 
 @dataclass(frozen=True)
