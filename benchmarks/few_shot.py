@@ -191,7 +191,7 @@ def write_result(name: str, results: pd.DataFrame, made: list[Fold]) -> Path:
         f"draws each, tiles of {made[0].taskset.meta.tile_size} px. GPU: none was at hand.",
         *(score_table(summary, measure).markdown() for measure in MEASURES),
         "Paired differences against pretrain over regions:",
-        "\n".join(f"- {s}" for m in MEASURES for s in verdicts(differences, "pretrain", m)),
+        "\n".join(f"- {s}" for s in verdicts(differences, "pretrain")),
         regions,
         "Runs:",
         "\n".join(runs),

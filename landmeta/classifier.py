@@ -41,11 +41,13 @@ class NetworkClassifier:
     def provenance(self) -> dict[str, str]:
         """What a map should remember of its model."""
         meta = self.checkpoint.meta
+        # The model's file, known by its hash, tells the rest: the run it was trained in.
+        record = {name: value for name, value in meta.provenance.items() if name != "trained"}
         return {
             "landmeta_model": self.path.name,
             "landmeta_model_sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
             "landmeta_method": meta.method,
-            "landmeta_provenance": json.dumps(meta.provenance),
+            "landmeta_provenance": json.dumps(record),
         }
 
     @torch.inference_mode()
