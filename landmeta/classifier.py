@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,13 +43,11 @@ class NetworkClassifier:
     def provenance(self) -> dict[str, str]:
         """What a map should remember of its model."""
         meta = self.checkpoint.meta
-        # The model's file, known by its hash, tells the rest: the run it was trained in.
-        record = {name: value for name, value in meta.provenance.items() if name != "trained"}
         return {
             "landmeta_model": self.path.name,
             "landmeta_model_sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
             "landmeta_method": meta.method,
-            "landmeta_provenance": json.dumps(record),
+            "landmeta_provenance": json.dumps(_without_config(meta.provenance)),
         }
 
     @torch.inference_mode()
@@ -65,3 +65,12 @@ class NetworkClassifier:
             logits = functional_call(self.checkpoint.net, self.checkpoint.params, (batch,))
         probabilities: NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
         return probabilities
+
+
+def _without_config(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record less the settings of the training run, which the model's own file keeps."""
+    return {
+        name: _without_config(value) if isinstance(value, dict) else value
+        for name, value in record.items()
+        if name != "config"
+    }
