@@ -97,13 +97,17 @@ def verdicts(differences: pd.DataFrame, reference: str, measure: str = "miou") -
         if not np.isfinite(p):
             verdict = f"{figures}: one region only, no interval can be given"
         else:
-            figures += f" (95 % interval {low:+.3f} to {high:+.3f}, adjusted p {p:.3f})"
+            figures += f" (95 % interval {low:+.3f} to {high:+.3f}, adjusted p {_p_text(p)})"
             if p >= 0.05:
                 verdict = f"{figures}: no real difference shown"
             else:
                 verdict = f"{figures}: {name} is really {'better' if gain > 0 else 'worse'}"
         sentences.append(f"{name} against {reference}, {where}: {verdict}")
     return sentences
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def measure_name(measure: str) -> str:
