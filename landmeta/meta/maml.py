@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from landmeta.meta.inner import Batch, Loss, gradient, inner_loop
+from landmeta.meta.hessian import HvpName, hessian_vector_product
+from landmeta.meta.inner import Batch, Loss, on
+from landmeta.meta.sweep import sweep
 from landmeta.model import Params
 
 
 def meta_gradient(
-    loss: Loss, params: Params, support: Batch, query: Batch, *, steps: int, rate: float
+    loss: Loss,
+    params: Params,
+    support: Batch,
+    query: Batch,
+    *,
+    steps: int,
+    rate: float,
+    hvp: HvpName = "exact",
 ) -> tuple[Tensor, Params]:
     """Query loss after adaptation, and its gradient with respect to the meta-parameters θ.
 
@@ -21,12 +30,18 @@ def meta_gradient(
 
     Args:
         loss: scalar loss of parameters on a batch, twice differentiable.
-        params: θ, leaves that require gradients.
+        params: θ.
         support: what the inner loop adapts on.
         query: what the adapted parameters are judged on.
         steps: K.
         rate: α.
+        hvp: how the second derivatives are had; see `landmeta.meta.hessian`.
     """
-    adapted = inner_loop(loss, params, support, steps=steps, rate=rate, second_order=True)
-    query_loss = loss(adapted, query)
-    return query_loss.detach(), gradient(query_loss, params)
+    found = sweep(
+        [on(loss, support)] * steps,
+        on(loss, query),
+        params,
+        [dict.fromkeys(params, rate)] * steps,
+        hessian_vector_product(hvp),
+    )
+    return found.loss, found.params
