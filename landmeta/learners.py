@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landmeta.config import TrainConfig
+from landmeta.device import precision
 from landmeta.episodes import EpisodeSampler, dihedral
 from landmeta.losses import to_batch
 from landmeta.meta import fomaml, maml
@@ -67,7 +68,13 @@ class MetaLearner:
         if self.config.method == "fomaml":
             return fomaml.meta_gradient(self.loss, params, *batches, steps=steps, rate=rate)
         return maml.meta_gradient(
-            self.loss, params, *batches, steps=steps, rate=rate, hvp=inner.hvp
+            self.loss,
+            params,
+            *batches,
+            steps=steps,
+            rate=rate,
+            hvp=inner.hvp,
+            dtype=precision(self.device),
         )
 
     def difference_error(self, params: Params, work: Work) -> float | None:

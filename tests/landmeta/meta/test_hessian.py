@@ -4,15 +4,18 @@ import pytest
 import torch
 from torch.func import hessian
 
+from landmeta.losses import segmentation_loss
 from landmeta.meta.hessian import (
     FiniteDifference,
+    balanced_reach,
     forward_over_reverse,
     hessian_vector_product,
     norm,
     plain_gradient,
     reverse_over_reverse,
 )
-from tests.landmeta.meta.network import relative_error, small_losses
+from landmeta.meta.inner import Batch, on
+from tests.landmeta.meta.network import relative_error, small_losses, small_task
 
 EXACT = [reverse_over_reverse, forward_over_reverse]
 
@@ -61,7 +64,7 @@ def test_nothing_times_the_hessian_is_nothing(toy, name):
     params, vector = toy
     nothing = {k: torch.zeros_like(v) for k, v in vector.items()}
     _, gradient = plain_gradient(_toy, params)
-    product = hessian_vector_product(name)(_toy, params, nothing, gradient)
+    product = hessian_vector_product(name, torch.float64)(_toy, params, nothing, gradient)
     assert all(torch.equal(p, nothing[k]) for k, p in product.items())
 
 
@@ -99,3 +102,25 @@ def test_plain_gradient_leaves_no_graph_and_no_trace():
     assert torch.equal(grads["c"], torch.zeros(1))
     assert params["a"].grad is None
     assert norm({"x": torch.tensor([3.0]), "y": torch.tensor([[4.0]])}) == 5
+
+
+@pytest.mark.parametrize("central", [True, False])
+def test_reach_is_near_the_best_in_single_precision(central):
+    """Neither ten times shorter nor ten times longer steps are better."""
+    loss, query, theta = small_losses()
+    _, vector = plain_gradient(query, theta)
+    exact = reverse_over_reverse(loss, theta, vector, {})
+    single = {k: p.detach().float() for k, p in theta.items()}
+    narrow = {k: v.float() for k, v in vector.items()}
+    net, support, _ = small_task()
+    rough = on(segmentation_loss(net.float()), Batch(support.image.float(), support.label))
+    _, gradient = plain_gradient(rough, single)
+    best = balanced_reach(torch.float32, central=central)
+    short, chosen, long = (
+        relative_error(
+            FiniteDifference(central=central, reach=r)(rough, single, narrow, gradient), exact
+        )
+        for r in (best / 10, best, best * 10)
+    )
+    assert chosen < short
+    assert chosen < long
