@@ -28,6 +28,8 @@ class InnerConfig(_Section):
 
     steps: Positive = 5
     rate: Rate = 0.1
+    hvp: Literal["exact", "forward_over_reverse", "central", "forward"] = "exact"
+    """Second derivatives of MAML: exact, or by differences of gradients (smooth networks only)."""
 
 
 class EpisodeConfig(_Section):
@@ -99,6 +101,16 @@ class TrainConfig(_Section):
     outer: OuterConfig = OuterConfig()
     validation: ValidationConfig = ValidationConfig()
     tune: TuneConfig = TuneConfig()
+
+    @model_validator(mode="after")
+    def _differences_need_a_smooth_network(self) -> TrainConfig:
+        smooth = self.model.activation != "relu" and self.model.pooling != "max"
+        if self.inner.hvp in ("central", "forward") and not smooth:
+            raise ValueError(
+                f"inner.hvp {self.inner.hvp} takes differences of gradients, which jump in a "
+                "network with relu or max-pooling; use exact, or silu and average pooling"
+            )
+        return self
 
 
 class CompareConfig(_Section):

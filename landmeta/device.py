@@ -27,10 +27,15 @@ def choose_device(name: DeviceName) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
+def precision(device: torch.device) -> torch.dtype:
+    """What networks compute in: bfloat16 on a GPU; float32 on the CPU, repeatable bit for bit."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
 def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 autocast on a GPU; full float32 on the CPU, where runs repeat bit for bit."""
+    """Autocast to the device's `precision` on a GPU; nothing on the CPU."""
     if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
+        return torch.autocast("cuda", dtype=precision(device))
     return nullcontext()
 
 

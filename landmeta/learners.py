@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from landmeta.config import TrainConfig
+from landmeta.device import precision
 from landmeta.episodes import EpisodeSampler, dihedral
 from landmeta.losses import to_batch
 from landmeta.meta import fomaml, maml
+from landmeta.meta.hessian import DIFFERENCES, norm
 from landmeta.meta.inner import Loss, gradient
 from landmeta.model import Params
 from landmeta.taskset import TaskSet, Tiles
@@ -19,7 +21,8 @@ from landmeta.taskset import TaskSet, Tiles
 Work = list[tuple[Tiles, Tiles]]
 """The tiles of one outer step: (support, query) of each task."""
 
-META_GRADIENTS = {"maml": maml.meta_gradient, "fomaml": fomaml.meta_gradient}
+META_METHODS = ("maml", "fomaml")
+"""Those that follow a meta-gradient."""
 
 
 class Learner(Protocol):
@@ -57,6 +60,40 @@ class MetaLearner:
         self.items = sizes.tasks
         self.images = sizes.tasks * (sizes.shots + sizes.queries)
 
+    def meta_gradient(self, params: Params, support: Tiles, query: Tiles) -> tuple[Tensor, Params]:
+        """Query loss and meta-gradient on one task."""
+        inner = self.config.inner
+        batches = to_batch(support, self.device), to_batch(query, self.device)
+        steps, rate = inner.steps, inner.rate
+        if self.config.method == "fomaml":
+            return fomaml.meta_gradient(self.loss, params, *batches, steps=steps, rate=rate)
+        return maml.meta_gradient(
+            self.loss,
+            params,
+            *batches,
+            steps=steps,
+            rate=rate,
+            hvp=inner.hvp,
+            dtype=precision(self.device),
+        )
+
+    def difference_error(self, params: Params, work: Work) -> float | None:
+        """Relative error of the meta-gradient on the first task; None where it is exact.
+
+        ‖by differences − exact‖ / ‖exact‖.
+        """
+        inner = self.config.inner
+        if self.config.method != "maml" or inner.hvp not in DIFFERENCES:
+            return None
+        support, query = work[0]
+        _, found = self.meta_gradient(params, support, query)
+        batches = to_batch(support, self.device), to_batch(query, self.device)
+        _, exact = maml.meta_gradient(
+            self.loss, params, *batches, steps=inner.steps, rate=inner.rate
+        )
+        apart = {name: found[name] - exact[name] for name in exact}
+        return float(norm(apart) / norm(exact))
+
     def load(self, step: int) -> Work:
         """Support and query tiles of the step's episodes."""
         work = []
@@ -73,18 +110,9 @@ class MetaLearner:
 
     def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
         """Mean query loss and mean meta-gradient over the tasks."""
-        meta_gradient = META_GRADIENTS[self.config.method]
-        inner = self.config.inner
         losses, total = [], {name: torch.zeros_like(p) for name, p in params.items()}
         for support, query in work:
-            task_loss, grads = meta_gradient(
-                self.loss,
-                params,
-                to_batch(support, self.device),
-                to_batch(query, self.device),
-                steps=inner.steps,
-                rate=inner.rate,
-            )
+            task_loss, grads = self.meta_gradient(params, support, query)
             losses.append(task_loss)
             for name, g in grads.items():
                 total[name] += g / len(work)
@@ -129,5 +157,5 @@ def make_learner(
     config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
 ) -> Learner:
     """The learner of the config's method."""
-    kind = MetaLearner if config.method in META_GRADIENTS else SupervisedLearner
+    kind = MetaLearner if config.method in META_METHODS else SupervisedLearner
     return kind(config, taskset, loss, device)

@@ -42,7 +42,7 @@ from landmeta.device import choose_device, describe
 from landmeta.episodes import EpisodeSampler, check_tiles
 from landmeta.errors import CheckpointMismatch, ConfigError, TrainingDiverged, WriteFailed
 from landmeta.evaluate import confusion_on, read_episode
-from landmeta.learners import META_GRADIENTS, Learner, Work, make_learner
+from landmeta.learners import META_METHODS, Learner, MetaLearner, Work, make_learner
 from landmeta.losses import segmentation_loss, to_batch
 from landmeta.meta.inner import Loss
 from landmeta.model import Params, SegmentationNet, build_net, trainable
@@ -199,7 +199,7 @@ class _Run:
             TimeRemainingColumn(),
         )
         started, before = time.perf_counter(), self.seconds
-        unit = "episodes" if config.method in META_GRADIENTS else "tiles"
+        unit = "episodes" if config.method in META_METHODS else "tiles"
         miou = math.nan
         try:
             with Progress(*columns, disable=quiet or self.config.method == "scratch") as progress:
@@ -216,6 +216,7 @@ class _Run:
                     self.seconds = before + time.perf_counter() - started
                     log.write(self.step, loss=loss, gradient_norm=norm)
                     if self.step % config.validation.every == 0 or self.step == config.outer.steps:
+                        self._log_difference_error(log, work)
                         miou = self._validate_and_save(log)
                     rate = (self.step - first) * self.learner.items / (self.seconds - before)
                     status = f"loss {loss:.3f}  val mIoU {miou:.3f}  {rate:.1f} {unit}/s"
@@ -257,7 +258,7 @@ class _Run:
 
     def _trained_adaptation(self) -> Adaptation | None:
         """The inner loop the network is meta-trained with, if it is."""
-        if self.config.method not in META_GRADIENTS:
+        if self.config.method not in META_METHODS:
             return None
         return Adaptation(rate=self.config.inner.rate, steps=self.config.inner.steps)
 
@@ -279,6 +280,12 @@ class _Run:
             float(np.nanmean([s.miou for s in results])),
             float(np.nanmean([s.accuracy for s in results])),
         )
+
+    def _log_difference_error(self, log: RunLog, work: Work) -> None:
+        if isinstance(self.learner, MetaLearner):
+            error = self.learner.difference_error(self.params, work)
+            if error is not None:
+                log.write(self.step, meta_gradient_error=error)
 
     def _validate_and_save(self, log: RunLog) -> float:
         miou, accuracy = self.validate()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from landmeta.meta.inner import Batch, Loss, gradient, inner_loop
+from landmeta.meta.hessian import plain_gradient
+from landmeta.meta.inner import Batch, Loss, inner_loop, on
 from landmeta.model import Params
 
 
@@ -16,6 +17,5 @@ def meta_gradient(
     loss: Loss, params: Params, support: Batch, query: Batch, *, steps: int, rate: float
 ) -> tuple[Tensor, Params]:
     """Query loss after adaptation, and ∇_φ L_query(φ_K). Arguments as in `maml.meta_gradient`."""
-    adapted = inner_loop(loss, params, support, steps=steps, rate=rate, second_order=False)
-    query_loss = loss(adapted, query)
-    return query_loss.detach(), gradient(query_loss, adapted)
+    adapted = inner_loop(loss, params, support, steps=steps, rate=rate)
+    return plain_gradient(on(loss, query), adapted)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landmeta.meta.hessian import ParamLoss, plain_gradient
 from landmeta.model import Params
 
 
@@ -28,6 +29,11 @@ Loss = Callable[[Params, Batch], Tensor]
 """A scalar loss of parameters on a batch, differentiable in the parameters."""
 
 
+def on(loss: Loss, batch: Batch) -> ParamLoss:
+    """The loss on one batch, as a function of parameters alone."""
+    return lambda params: loss(params, batch)
+
+
 def gradient(loss: Tensor, params: Params, *, create_graph: bool = False) -> Params:
     """Gradient of `loss` with respect to `params`; zeros where it does not depend on them."""
     grads = torch.autograd.grad(
@@ -36,18 +42,13 @@ def gradient(loss: Tensor, params: Params, *, create_graph: bool = False) -> Par
     return dict(zip(params, grads, strict=True))
 
 
-def inner_loop(
-    loss: Loss, params: Params, support: Batch, *, steps: int, rate: float, second_order: bool
-) -> Params:
+def inner_loop(loss: Loss, params: Params, support: Batch, *, steps: int, rate: float) -> Params:
     """K steps of gradient descent on the support set: φ ← φ − α ∇L_support(φ).
 
-    Finn et al. 2017, eq. 1 (doi:10.48550/arXiv.1703.03400). With `second_order` the result is a
-    differentiable function of `params`; without it, each φ is a fresh leaf.
+    Finn et al. 2017, eq. 1 (doi:10.48550/arXiv.1703.03400). The result carries no graph.
     """
     adapted = params
     for _ in range(steps):
-        grads = gradient(loss(adapted, support), adapted, create_graph=second_order)
-        adapted = {name: adapted[name] - rate * grads[name] for name in adapted}
-        if not second_order:
-            adapted = {name: p.detach().requires_grad_() for name, p in adapted.items()}
+        _, grads = plain_gradient(on(loss, support), adapted)
+        adapted = {name: p.detach() - rate * grads[name] for name, p in adapted.items()}
     return adapted

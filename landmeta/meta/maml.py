@@ -6,14 +6,25 @@ algorithm 2 (doi:10.48550/arXiv.1703.03400).
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from landmeta.meta.inner import Batch, Loss, gradient, inner_loop
+from landmeta.meta.hessian import HvpName, hessian_vector_product
+from landmeta.meta.inner import Batch, Loss, on
+from landmeta.meta.sweep import sweep
 from landmeta.model import Params
 
 
 def meta_gradient(
-    loss: Loss, params: Params, support: Batch, query: Batch, *, steps: int, rate: float
+    loss: Loss,
+    params: Params,
+    support: Batch,
+    query: Batch,
+    *,
+    steps: int,
+    rate: float,
+    hvp: HvpName = "exact",
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Params]:
     """Query loss after adaptation, and its gradient with respect to the meta-parameters θ.
 
@@ -21,12 +32,19 @@ def meta_gradient(
 
     Args:
         loss: scalar loss of parameters on a batch, twice differentiable.
-        params: θ, leaves that require gradients.
+        params: θ.
         support: what the inner loop adapts on.
         query: what the adapted parameters are judged on.
         steps: K.
         rate: α.
+        hvp: how the second derivatives are had; see `landmeta.meta.hessian`.
+        dtype: what the loss is computed in, if not in the parameters' own.
     """
-    adapted = inner_loop(loss, params, support, steps=steps, rate=rate, second_order=True)
-    query_loss = loss(adapted, query)
-    return query_loss.detach(), gradient(query_loss, params)
+    found = sweep(
+        [on(loss, support)] * steps,
+        on(loss, query),
+        params,
+        [dict.fromkeys(params, rate)] * steps,
+        hessian_vector_product(hvp, dtype or next(iter(params.values())).dtype),
+    )
+    return found.loss, found.params

@@ -32,7 +32,7 @@ def test_sgd_is_the_inner_loop_the_network_was_trained_with(checkpoints, support
     loss, batch = segmentation_loss(loaded.net), to_batch(support.tiles, torch.device("cpu"))
     how = Adaptation(optimizer="sgd", rate=0.05, steps=3)
     found = adapt_params(loss, loaded.params, batch, how)
-    expected = inner_loop(loss, loaded.params, batch, steps=3, rate=0.05, second_order=False)
+    expected = inner_loop(loss, loaded.params, batch, steps=3, rate=0.05)
     for name in found:
         torch.testing.assert_close(found[name], expected[name])
 

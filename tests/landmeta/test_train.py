@@ -195,3 +195,28 @@ def test_settings_are_changed_by_name(tmp_path):
     ):
         with pytest.raises(ConfigError, match=words):
             read_config(path, TrainConfig, [change])
+
+
+def test_second_derivatives_by_differences_train_alike_and_tell_their_error(tiny, tmp_path):
+    losses, errors = {}, {}
+    for hvp in ("exact", "central", "forward"):
+        config = tiny_config(tiny, tmp_path / hvp, inner={"steps": 2, "rate": 0.05, "hvp": hvp})
+        train(config, quiet=True)
+        lines = (tmp_path / hvp / "log.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        losses[hvp] = [r["loss"] for r in records if "loss" in r]
+        errors[hvp] = [r["meta_gradient_error"] for r in records if "meta_gradient_error" in r]
+    assert errors["exact"] == []
+    assert len(errors["central"]) == len(errors["forward"]) == 3  # at each validation
+    assert 0 < max(errors["central"]) < 1e-3
+    assert 0 < max(errors["forward"]) < 1e-2
+    np.testing.assert_allclose(losses["central"], losses["exact"], rtol=1e-3)
+    np.testing.assert_allclose(losses["forward"], losses["exact"], rtol=1e-2)
+
+
+@pytest.mark.parametrize("kink", [{"activation": "relu"}, {"pooling": "max"}])
+def test_differences_are_refused_where_gradients_jump(kink):
+    settings = {"taskset": "x", "out": "y", "method": "maml", "model": kink}
+    TrainConfig.model_validate(settings)
+    with pytest.raises(ValueError, match="jump"):
+        TrainConfig.model_validate(settings | {"inner": {"hvp": "forward"}})

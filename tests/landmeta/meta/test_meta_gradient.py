@@ -7,24 +7,16 @@ from torch.func import functional_call
 
 from landmeta.losses import cross_entropy, segmentation_loss
 from landmeta.meta import fomaml, maml
+from landmeta.meta.hessian import leaves
 from landmeta.meta.inner import Batch, gradient, inner_loop
-from landmeta.model import UNetConfig, build_net, trainable
-
-SMOOTH = UNetConfig(encoder="resnet18", depth=3, decoder_channels=(16, 8, 8))
-CLASSES, BANDS, SIZE = 4, 5, 16
+from landmeta.model import trainable
+from tests.landmeta.meta.network import CLASSES, small_task
 
 
 @pytest.fixture(scope="module")
 def task():
     """The U-Net's real layers in float64, with support and query of one small task."""
-    torch.manual_seed(0)
-    net = build_net(SMOOTH, BANDS, CLASSES, seed=3).double()
-    images = torch.randn(4, BANDS, SIZE, SIZE, dtype=torch.float64)
-    images[0, 1, :4] = torch.nan
-    labels = torch.randint(0, CLASSES, (4, SIZE, SIZE))
-    labels[:, :3] = 255
-    support, query = Batch(images[:2], labels[:2]), Batch(images[2:], labels[2:])
-    return net, support, query
+    return small_task()
 
 
 def test_maml_gradient_agrees_with_central_differences(task):
@@ -34,7 +26,7 @@ def test_maml_gradient_agrees_with_central_differences(task):
     _, grads = maml.meta_gradient(loss, theta, support, query, steps=steps, rate=rate)
 
     def query_loss(params):
-        adapted = inner_loop(loss, params, support, steps=steps, rate=rate, second_order=False)
+        adapted = inner_loop(loss, params, support, steps=steps, rate=rate)
         return loss(adapted, query).item()
 
     generator = torch.Generator().manual_seed(1)
@@ -105,7 +97,7 @@ def test_fomaml_is_the_query_gradient_at_the_adapted_parameters(task):
     net, support, query = task
     loss, theta = segmentation_loss(net), trainable(net)
     _, found = fomaml.meta_gradient(loss, theta, support, query, steps=2, rate=0.1)
-    adapted = inner_loop(loss, theta, support, steps=2, rate=0.1, second_order=False)
+    adapted = leaves(inner_loop(loss, theta, support, steps=2, rate=0.1))
     expected = gradient(loss(adapted, query), adapted)
     for name in theta:
         torch.testing.assert_close(found[name], expected[name])
@@ -122,7 +114,7 @@ def test_ignored_pixels_change_nothing(task):
     label[0] = 255
     torch.testing.assert_close(cross_entropy(logits, label), cross_entropy(logits[1:], label[1:]))
     nothing = Batch(support.image, torch.full_like(support.label, 255))
-    adapted = inner_loop(loss, theta, nothing, steps=2, rate=0.5, second_order=False)
+    adapted = inner_loop(loss, theta, nothing, steps=2, rate=0.5)
     assert all(torch.equal(adapted[k], theta[k]) for k in theta)
 
 

@@ -1,0 +1,93 @@
+"""The exact meta-gradient in the memory of one inner step.
+
+Unrolled autograd keeps the graphs of all K inner steps until the outer backward. Here the inner
+loop runs without graphs and keeps K gradients, each the size of the parameters; then
+
+    v_K = ∇L_query(φ_K),    v_k = v_{k+1} − ∇²L_k(φ_k)·(α_k ⊙ v_{k+1}),    ∂L/∂α_k = −v_{k+1} ⊙ g_k
+
+is swept back from K to 0, φ_k = φ_{k+1} + α_k ⊙ g_k being retraced on the way. v_0 is the
+derivative of Finn et al. 2017 (doi:10.48550/arXiv.1703.03400) through all K steps: the same number
+as unrolled autograd's, as accurate as the Hessian-vector product it is given. The derivative with
+respect to rates is that of Meta-SGD (Li et al. 2017, doi:10.48550/arXiv.1707.09835).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landmeta.meta.hessian import Hvp, ParamLoss, plain_gradient
+from landmeta.model import Params
+
+Rates = Mapping[str, Tensor | float]
+"""Rate α of each parameter that adapts: a number, or a tensor that broadcasts to the parameter.
+
+Parameters it does not name do not adapt, but the meta-gradient reaches them all the same.
+"""
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """What a sweep found.
+
+    Attributes:
+        loss: query loss after adaptation.
+        params: its gradient with respect to θ.
+        rates: per inner step, its gradient with respect to each rate that is a tensor.
+    """
+
+    loss: Tensor
+    params: Params
+    rates: list[Params]
+
+
+def sweep(
+    inner: Sequence[ParamLoss], query: ParamLoss, params: Params, rates: Sequence[Rates], hvp: Hvp
+) -> MetaGradient:
+    """Query loss after K steps of gradient descent, differentiated through all of them.
+
+    Args:
+        inner: support loss of each step; K of them, often one and the same.
+        query: loss of the adapted parameters.
+        params: θ.
+        rates: α_k of each step.
+        hvp: the Hessian-vector product, exact or by differences.
+    """
+    phi = {name: p.detach() for name, p in params.items()}
+    fixed = [{name: _detached(alpha) for name, alpha in rate.items()} for rate in rates]
+    kept: list[Params] = []
+    for loss, rate in zip(inner, fixed, strict=True):
+        _, grads = plain_gradient(loss, phi)
+        kept.append(grads)
+        phi = _stepped(phi, grads, rate, -1)
+    value, v = plain_gradient(query, phi)
+    rate_grads: list[Params] = []
+    for loss, rate in zip(reversed(inner), reversed(fixed), strict=True):
+        grads = kept.pop()
+        phi = _stepped(phi, grads, rate, 1)
+        rate_grads.append(_rate_gradient(v, grads, rate))
+        product = hvp(loss, phi, {name: v[name] * alpha for name, alpha in rate.items()}, grads)
+        names = list(v)
+        values = torch._foreach_sub([v[n] for n in names], [product[n] for n in names])
+        v = dict(zip(names, values, strict=True))
+    return MetaGradient(value, v, rate_grads[::-1])
+
+
+def _detached(alpha: Tensor | float) -> Tensor | float:
+    return alpha.detach() if isinstance(alpha, Tensor) else alpha
+
+
+def _stepped(phi: Params, grads: Params, rate: Rates, sign: int) -> Params:
+    return phi | {name: phi[name] + sign * alpha * grads[name] for name, alpha in rate.items()}
+
+
+def _rate_gradient(v: Params, grads: Params, rate: Rates) -> Params:
+    """−v ⊙ g, summed over what each rate was broadcast along."""
+    return {
+        name: -(v[name] * grads[name]).sum_to_size(alpha.shape)
+        for name, alpha in rate.items()
+        if isinstance(alpha, Tensor)
+    }
