@@ -3,7 +3,8 @@
     python benchmarks/meta_gradient.py [--sizes 64 128] [--steps 1 5 10 20] [--out FILE]
 
 The work is one task: 5 support and 5 query tiles of 13 bands, a ResNet-18 U-Net with group norm,
-SiLU and average pooling. Variants take turns in each round, and medians are compared. Memory is
+SiLU and average pooling. Variants take turns in each round, and medians are compared; on a CPU
+they are CPU seconds of one thread. Memory is
 that of a fresh process above what it held before the first meta-gradient. `higher` and `torchopt`
 take part where they are installed (pip install higher==0.2.1 torchopt==0.7.3).
 """
@@ -120,6 +121,14 @@ def work(size: int, device: torch.device) -> tuple[nn.Module, Params, Batch, Bat
     return net, trainable(net), batch(), batch()
 
 
+def clock(device: torch.device) -> float:
+    """Seconds: of the wall on a GPU; of this process's one thread on a CPU that others use too."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
 def trained(net: nn.Module, theta: Params, batch: Batch, steps: int = 30) -> Params:
     """θ after a little training, where curvature is that of a network in use."""
     values = {name: p.detach().clone() for name, p in theta.items()}
@@ -144,11 +153,9 @@ def measure(size: int, steps: int, rounds: int, device: torch.device) -> list[di
     grads: dict[str, object] = {}
     for _ in range(rounds + 1):  # the first round warms up
         for name, run in chosen.items():
-            started = time.perf_counter()
+            started = clock(device)
             grads[name] = run(net, theta, support, query, steps)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - started)
+            times[name].append(clock(device) - started)
     seconds = {name: statistics.median(t[1:]) for name, t in times.items()}
     rows = []
     for name in chosen:
@@ -220,6 +227,7 @@ def main() -> None:
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     device = choose_device(chosen.device)
+    torch.set_num_threads(1)
     if chosen.memory:
         print_memory(chosen.memory, chosen.sizes[0], chosen.steps[0], device)
         return

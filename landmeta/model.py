@@ -68,6 +68,8 @@ class SegmentationNet(nn.Module):
             _activation(config),
         )
         self.head = nn.Conv2d(config.decoder_channels[-1] + width, classes, 3, padding=1)
+        # The order of the images too, so that a GPU need not reorder weights at each call.
+        self.to(memory_format=torch.channels_last)
 
     def set_standardisation(self, mean: Tensor, std: Tensor) -> None:
         """Set each band's mean and standard deviation, shape (band,)."""

@@ -62,3 +62,11 @@ def test_bad_encoder_and_bad_decoder_are_explained():
         build_net(UNetConfig(encoder="no-such-net", depth=3, decoder_channels=(8, 8, 8)), 3, 4)
     with pytest.raises(ConfigError, match="2 entries"):
         build_net(UNetConfig(depth=3, decoder_channels=(8, 8)), 3, 4)
+
+
+def test_weights_are_channels_last_and_stay_so():
+    net = build_net(SMALL, 3, 4)
+    for params in (trainable(net), dict(net.named_parameters())):
+        weights = [p for p in params.values() if p.dim() == 4]
+        assert weights
+        assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
