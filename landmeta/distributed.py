@@ -42,7 +42,12 @@ def together(device: torch.device) -> Iterator[None]:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
     # What lies on the CPU (scores) goes by gloo in any case.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+        # torchrun keeps its store over a restart: the dead processes' addresses are still in it.
+        # On several hosts, whose counts may differ, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 helps.
+        store = dist.PrefixStore(f"start {_restarts()}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield
     finally:
@@ -154,4 +159,8 @@ def launch() -> str:
 
 def restarted() -> bool:
     """Whether `torchrun --max-restarts` started this process after another had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
