@@ -33,8 +33,8 @@ class StepSize:
     def bytes(self, *, kept_steps: int, shots: int, tiles: int) -> int:
         """The least that a step needs beside the network and its optimiser.
 
-        What autograd keeps, the adapted parameters and their gradient. Buffers that live within a
-        layer are left out: what does fit is never refused.
+        What autograd keeps, the parameters of each kept inner step, and one gradient. Buffers
+        that live within a layer are left out: what does fit is not refused.
 
         Args:
             kept_steps: inner steps kept at a time: K where the inner loop is differentiated as
@@ -43,7 +43,7 @@ class StepSize:
             tiles: most tiles of one plain gradient.
         """
         kept = max(kept_steps * shots * self.inner_tile, tiles * self.plain_tile)
-        return kept + (max(kept_steps, 1) + 1) * self.parameters
+        return kept + (kept_steps + 1) * self.parameters
 
 
 def measure(

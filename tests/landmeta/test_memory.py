@@ -56,7 +56,7 @@ def test_the_estimate_is_a_near_lower_bound(order):
 
 def test_bytes_grow_with_what_is_kept():
     step = StepSize(inner_tile=300, plain_tile=100, parameters=10)
-    assert step.bytes(kept_steps=0, shots=5, tiles=7) == 7 * 100 + 20
+    assert step.bytes(kept_steps=0, shots=5, tiles=7) == 7 * 100 + 10
     assert step.bytes(kept_steps=1, shots=5, tiles=7) == 5 * 300 + 20
     assert step.bytes(kept_steps=4, shots=5, tiles=7) == 4 * 5 * 300 + 50
 
@@ -72,7 +72,9 @@ def test_what_will_not_fit_is_refused_before_anything_is_written(
     tiny, tmp_path, monkeypatch, method, words
 ):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1_000_000)
-    with pytest.raises(TooLittleMemory, match=r"needs at least .* GB .*0\.0 GB are free") as refused:
+    with pytest.raises(
+        TooLittleMemory, match=r"needs at least .* GB .*0\.0 GB are free"
+    ) as refused:
         train(tiny_config(tiny, tmp_path / "run", method), quiet=True)
     refused.match(words)
     assert not (tmp_path / "run").exists()
