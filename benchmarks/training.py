@@ -117,11 +117,12 @@ def measure(config: TrainConfig) -> Figures:
 
 def _parts(run: training._Run) -> Figures:
     """Seconds of what a step consists of, and operations of one tile's gradient."""
-    loads, sums = [], []
-    for step in range(5):
-        started = time.perf_counter()
-        work = run.learner.load(step)
-        loads.append((time.perf_counter() - started) / sum(len(s) + len(q) for s, q in work))
+    ids, sums = np.arange(16), []
+    started = time.perf_counter()
+    TaskSet(run.taskset.folder).read(ids)
+    first = time.perf_counter()
+    run.taskset.read(ids)  # has been read before, and kept
+    again = time.perf_counter()
     grads = {name: torch.zeros_like(p) for name, p in run.params.items()}
     for _ in range(5):
         distributed.wait_for_all()
@@ -132,7 +133,8 @@ def _parts(run: training._Run) -> Figures:
     with FlopCounterMode(display=False) as counter:
         gradient(run.loss(run.params, to_batch(tiles, run.device)), run.params)
     return {
-        "read_tile_s": median(loads),
+        "read_tile_s": (first - started) / len(ids),
+        "read_tile_again_s": (again - first) / len(ids),
         "all_reduce_s": median(sums) if distributed.size() > 1 else None,
         "tile_gradient_operations": counter.get_total_flops(),
     }
@@ -162,8 +164,10 @@ class Bench:
             }
         )
 
-    def run(self, method: str, *, tasks: int = 1, processes: int = 1, threads: int = 0) -> Figures:
-        """Measure one method in processes of its own."""
+    def run(
+        self, method: str, *, tasks: int = 1, processes: int = 1, threads: int = 0, copies: int = 1
+    ) -> Figures:
+        """Measure one method in processes of its own, in several copies at a time if asked."""
         path, out = self.work / "config.json", self.work / "figures.json"
         path.write_text(self.config(method, tasks).model_dump_json(), encoding="utf-8")
         command = [sys.executable]
@@ -178,7 +182,14 @@ class Bench:
             environment["OMP_NUM_THREADS"] = str(threads)
         root = str(Path(__file__).parents[1])
         environment |= {"PYTHONPATH": root, LAUNCHED: str(time.time())}
-        subprocess.run(command, env=environment, check=True, stderr=subprocess.PIPE)
+        running = [
+            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+            for _ in range(copies)
+        ]
+        for process in running:
+            _, errors = process.communicate()
+            if process.returncode:
+                raise SystemExit(errors)
         figures: Figures = json.loads(out.read_text(encoding="utf-8"))
         return figures
 
@@ -187,7 +198,11 @@ def compare(bench: Bench) -> Figures:
     """All measurements."""
     bench.run("fomaml")  # writes bytecode
     rows = [bench.run(method) for method in ("pretrain", "fomaml", "maml")]
-    scaling = [bench.run("fomaml", tasks=2, processes=n, threads=1) for n in (1, 2)]
+    scaling = {
+        "one": bench.run("fomaml", tasks=2, threads=1),
+        "together": bench.run("fomaml", tasks=2, processes=2, threads=1),
+        "apart": bench.run("fomaml", tasks=1, threads=1, copies=2),
+    }
     return {
         "device": rows[0]["device"],
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
@@ -229,42 +244,49 @@ def tables(found: Figures) -> str:
             f"| {row['waiting_share']:.1%} | {row['peak_bytes'] / 1e9:.2f} GB "
             f"| {row['start_s']:.1f} s |"
         )
-    one, two = found["scaling"]
+    one, two, apart = (found["scaling"][k] for k in ("one", "together", "apart"))
     lines += [
         "",
         f"Two processes of one thread, two tasks a step (fomaml): {one['step_s']:.2f} s a step "
         f"with one process, {two['step_s']:.2f} s with two: {one['step_s'] / two['step_s']:.2f} "
-        f"times as fast. Summing the gradient ({4 * sizes['parameters'] / 1e6:.0f} MB) takes "
-        f"{two['all_reduce_s'] * 1e3:.0f} ms of it.",
+        f"times as fast. Two processes that know nothing of each other take {apart['step_s']:.2f} s "
+        f"for one task each at the same time: {apart['step_s'] / two['step_s']:.0%} of what this "
+        "machine can give to two is reached. Summing the gradient "
+        f"({4 * sizes['parameters'] / 1e6:.0f} MB) takes {two['all_reduce_s'] * 1e3:.0f} ms.",
         "",
-        f"Reading and turning one tile takes {plain['read_tile_s'] * 1e3:.2f} ms in the "
-        "background thread: a device that needs more than "
-        f"{1 / plain['read_tile_s']:.0f} tiles a second has to wait.",
+        f"Reading a tile takes {plain['read_tile_s'] * 1e3:.2f} ms in the background thread the "
+        f"first time and {plain['read_tile_again_s'] * 1e3:.2f} ms again, from memory (a quarter "
+        "of what is free). A device that uses up "
+        f"{1 / plain['read_tile_s']:.0f} tiles a second of a set that does not fit there, or "
+        f"{1 / plain['read_tile_again_s']:.0f} of one that does, would have to wait.",
     ]
     return "\n".join(lines)
 
 
 def estimate(found: Figures) -> str:
     """What 8 GPUs should give, on paper."""
-    plain, sizes = found["methods"][0], found["sizes"]
-    fomaml = found["methods"][1]
-    operations = plain["tile_gradient_operations"] * _work(fomaml, sizes)
+    plain, fomaml, sizes = found["methods"][0], found["methods"][1], found["sizes"]
+    episode = plain["tile_gradient_operations"] * _work(fomaml, sizes)
     message = 4 * sizes["parameters"]
+    loads = {f"1 episode of {sizes['tile']} px": 1, "4 episodes of 256 px": 4 * (256**2)}
+    loads["4 episodes of 256 px"] //= sizes["tile"] ** 2
+    columns = [(name, times, share) for name, times in loads.items() for share in SHARES]
     lines = [
-        f"Counted: one episode of fomaml is {operations / 1e9:.0f} billion operations "
+        f"Counted: an episode of fomaml is {episode / 1e9:.0f} billion operations "
         f"({sizes['shots']} + {sizes['shots']} tiles of {sizes['tile']} px, K = "
-        f"{sizes['inner_steps']}), the message is {message / 1e6:.1f} MB. Assumed: one episode a "
-        f"GPU and step; a ring all-reduce after the backward pass, not overlapped, each GPU "
-        f"sending 2 (N - 1) / N messages with {LATENCY * 1e6:.0f} µs a hop; {PEAK / 1e12:.0f} "
-        "TFLOPS peak in bf16; reading keeps up.",
+        f"{sizes['inner_steps']}), the message is {message / 1e6:.1f} MB. Assumed: a ring "
+        f"all-reduce after the last backward pass and not overlapped with it, {LATENCY * 1e6:.0f} "
+        f"µs a hop; bf16 at a share of {PEAK / 1e12:.0f} TFLOPS; tiles kept in memory; as many "
+        "episodes on each GPU. Times as fast as one GPU with the same work in one step:",
         "",
-        "| link | all-reduce | " + " | ".join(f"at {s:.0%} of peak" for s in SHARES) + " |",
-        "|---" * (2 + len(SHARES)) + "|",
+        "| link | all-reduce | " + " | ".join(f"{n} a GPU, {s:.0%} of peak" for n, _, s in columns),
+        "|---" * (2 + len(columns)) + "|",
     ]
+    lines[2] += " |"
     for link, bandwidth in LINKS.items():
         reduce = 2 * (GPUS - 1) * (message / GPUS / bandwidth + LATENCY)
-        gains = [GPUS * (t / (t + reduce)) for t in (operations / (PEAK * s) for s in SHARES)]
-        cells = " | ".join(f"{g:.1f} x one GPU" for g in gains)
+        computing = [times * episode / (PEAK * share) for _, times, share in columns]
+        cells = " | ".join(f"{GPUS * t / (t + reduce):.1f}" for t in computing)
         lines.append(f"| {link} | {reduce * 1e3:.2f} ms | {cells} |")
     return "\n".join(lines)
 

@@ -124,10 +124,19 @@ def _left_in_cgroup(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
     return None if limit == "max" else int(limit) - used + int(stat["inactive_file"])
 
 
+def room_for_tiles(step: int, device: torch.device) -> int:
+    """Bytes of main memory that tiles may be kept in: a quarter of what a step on it leaves."""
+    free = free_bytes(torch.device("cpu")) or 0
+    return max(0, free - (step if device.type == "cpu" else 0)) // 4
+
+
 def refuse_what_will_not_fit(
     config: TrainConfig, loss: Loss, params: Params, bands: int, tile_size: int
-) -> None:
+) -> int:
     """Estimate a step of the run, its validation and tuning, and compare with what is free.
+
+    Returns:
+        The estimate in bytes; 0 where what is free cannot be told.
 
     Raises:
         TooLittleMemory: it cannot fit.
@@ -135,7 +144,7 @@ def refuse_what_will_not_fit(
     device = next(iter(params.values())).device
     free = free_bytes(device)
     if free is None:
-        return
+        return 0
     meta = config.method in ("maml", "fomaml")
     second_order = config.method == "maml"
     step = measure(loss, params, bands, tile_size, 2**config.model.depth, second_order=second_order)
@@ -150,7 +159,7 @@ def refuse_what_will_not_fit(
     kept_steps = config.inner.steps if second_order else 0
     need = step.bytes(kept_steps=kept_steps, shots=sizes.shots, tiles=max(tiles.values()))
     if need <= free:
-        return
+        return need
     plain = step.bytes(kept_steps=0, shots=0, tiles=max(tiles.values()))
     most = max(tiles, key=lambda name: tiles[name])
     if need > plain:

@@ -7,6 +7,7 @@ The folder of a run::
     tuning.csv              how well each way to adapt did on the validation regions
     state.safetensors       parameters, Adam's moments and the step: what --resume goes on from
     checkpoint.safetensors  the best parameters so far by validation mIoU
+    .launch                 under torchrun: which start of it the run belongs to
 
 Under `torchrun` the processes share the tasks of each step, of validation and of tuning, and the
 first of them writes. What they end with is what one process ends with, up to rounding.
@@ -54,7 +55,7 @@ from landmeta.errors import (
 from landmeta.evaluate import confusion_on, read_episode
 from landmeta.learners import META_GRADIENTS, Learner, Work, make_learner
 from landmeta.losses import pinned, segmentation_loss, to_batch
-from landmeta.memory import refuse_what_will_not_fit
+from landmeta.memory import refuse_what_will_not_fit, room_for_tiles
 from landmeta.meta.inner import Loss
 from landmeta.model import Params, SegmentationNet, build_net, trainable
 from landmeta.pace import Pace
@@ -233,7 +234,10 @@ class _Run:
         for task in self.validation.tasks:  # said now, not when hours of training are over
             check_tiles(taskset, task, max(config.tune.shots) + 1)
         bands = len(taskset.bands)
-        refuse_what_will_not_fit(config, self.loss, self.params, bands, taskset.meta.tile_size)
+        need = refuse_what_will_not_fit(
+            config, self.loss, self.params, bands, taskset.meta.tile_size
+        )
+        taskset.keep_in_memory(room_for_tiles(need, device))
         self.checkpoint_path = config.out / "checkpoint.safetensors"
         self.state_path = config.out / "state.safetensors"
 
