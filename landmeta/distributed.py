@@ -16,6 +16,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from landmeta.errors import ConfigError, ProcessLost
 from landmeta.model import Params
@@ -42,11 +44,11 @@ def together(device: torch.device) -> Iterator[None]:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
     # What lies on the CPU (scores) goes by gloo in any case.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
         # torchrun keeps its store over a restart: the dead processes' addresses are still in it.
         # On several hosts, whose counts may differ, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 helps.
-        store = dist.PrefixStore(f"start {_restarts()}", store)
+        store = PrefixStore(f"start {_restarts()}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield
