@@ -250,7 +250,8 @@ def tables(found: Figures) -> str:
         f"Two processes of one thread, two tasks a step (fomaml): {one['step_s']:.2f} s a step "
         f"with one process, {two['step_s']:.2f} s with two: {one['step_s'] / two['step_s']:.2f} "
         "times as fast. Two processes that know nothing of each other need "
-        f"{apart['step_s']:.2f} s for one task each at the same time: no more than that can be had of this machine. "
+        f"{apart['step_s']:.2f} s for one task each at the same time: no more "
+        "than that can be had of this machine. "
         f"Summing the gradient ({4 * sizes['parameters'] / 1e6:.0f} MB) takes "
         f"{two['all_reduce_s'] * 1e3:.0f} ms.",
         "",

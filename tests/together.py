@@ -28,7 +28,7 @@ def torchrun(*words: object, processes: int = 2, **environment: str) -> subproce
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
