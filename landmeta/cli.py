@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -140,6 +141,8 @@ def train(
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
     path = run(settings, resume=resume, quiet=quiet)
+    if os.environ.get("RANK", "0") != "0":  # torchrun's first process speaks for all
+        return
     _tell(f"written to {path}")
     _tell(f"next: landmeta adapt {path} --support IMAGE=LABELS --out region.safetensors")
 

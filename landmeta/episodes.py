@@ -105,15 +105,28 @@ def check_tiles(taskset: TaskSet, task: str, needed: int) -> None:
         )
 
 
-def dihedral(tiles: Tiles, rng: np.random.Generator) -> Tiles:
-    """Each tile turned by a random quarter and perhaps mirrored, image and label alike."""
+Turn = tuple[int, bool]
+"""Quarters to turn a tile by, and whether to mirror it then."""
+
+
+def draw_turns(count: int, rng: np.random.Generator) -> list[Turn]:
+    """A random turn for each of `count` tiles."""
+    return [(int(rng.integers(4)), bool(rng.integers(2))) for _ in range(count)]
+
+
+def turned(tiles: Tiles, turns: Sequence[Turn]) -> Tiles:
+    """Each tile turned and mirrored as it is said, image and label alike."""
     images, labels = np.empty_like(tiles.image), np.empty_like(tiles.label)
-    for i in range(len(tiles)):
-        quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
+    for i, (quarter, mirror) in enumerate(turns):
         step = -1 if mirror else 1
         images[i] = np.rot90(tiles.image[i], quarter, axes=(1, 2))[:, :, ::step]
         labels[i] = np.rot90(tiles.label[i], quarter)[:, ::step]
     return Tiles(images, labels)
+
+
+def dihedral(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    """Each tile turned by a random quarter and perhaps mirrored, image and label alike."""
+    return turned(tiles, draw_turns(len(tiles), rng))
 
 
 def concatenate(parts: Sequence[Tiles]) -> Tiles:

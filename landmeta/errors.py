@@ -76,3 +76,11 @@ class WriteFailed(LandmetaError):
 
 class TrainingDiverged(LandmetaError):
     """The loss or the meta-gradient became NaN or infinite; the last good checkpoint is kept."""
+
+
+class ProcessLost(LandmetaError):
+    """Of several processes that train together, another has died."""
+
+
+class TooLittleMemory(LandmetaError):
+    """A step of training needs more memory than is free."""

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landmeta import distributed
 from landmeta.config import TrainConfig
 from landmeta.device import precision
-from landmeta.episodes import EpisodeSampler, dihedral
+from landmeta.episodes import EpisodeSampler, dihedral, draw_turns, turned
+from landmeta.errors import ConfigError
+from landmeta.legend import IGNORE
 from landmeta.losses import to_batch
 from landmeta.meta import fomaml, maml
 from landmeta.meta.hessian import DIFFERENCES, norm
@@ -19,7 +22,10 @@ from landmeta.model import Params
 from landmeta.taskset import TaskSet, Tiles
 
 Work = list[tuple[Tiles, Tiles]]
-"""The tiles of one outer step: (support, query) of each task."""
+"""The tiles of one outer step: (support, query) of each task.
+
+Of several processes that train together, each has its share of the tasks (or tiles).
+"""
 
 META_METHODS = ("maml", "fomaml")
 """Those that follow a meta-gradient."""
@@ -43,6 +49,10 @@ class Learner(Protocol):
 
     def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
         """Loss (before the step) and gradient."""
+        ...
+
+    def weight(self, work: Work) -> float:
+        """How much `work` counts in the mean over processes."""
         ...
 
 
@@ -97,7 +107,7 @@ class MetaLearner:
     def load(self, step: int) -> Work:
         """Support and query tiles of the step's episodes."""
         work = []
-        for i in range(self.items):
+        for i in distributed.own(range(self.items)):
             number = step * self.items + i
             episode = self.sampler.episode(number)
             support = self.taskset.read(episode.support)
@@ -118,6 +128,10 @@ class MetaLearner:
                 total[name] += g / len(work)
         return torch.stack(losses).mean(), total
 
+    def weight(self, work: Work) -> float:
+        """Tasks."""
+        return len(work)
+
 
 class SupervisedLearner:
     """Ordinary training on tiles of all training regions: the pretraining baseline."""
@@ -134,9 +148,10 @@ class SupervisedLearner:
         """The step's tiles: consecutive pieces of a new permutation of all tiles each epoch."""
         first = step * self.items
         ids = [self._tile(first + i) for i in range(self.items)]
-        tiles = self.taskset.read(ids)
+        tiles = self.taskset.read(distributed.own(ids))
         if self.config.augment:
-            tiles = dihedral(tiles, np.random.default_rng([self.config.seed, step, 1]))
+            rng = np.random.default_rng([self.config.seed, step, 1])
+            tiles = turned(tiles, distributed.own(draw_turns(self.items, rng)))
         return [(tiles, tiles)]
 
     def _tile(self, position: int) -> int:
@@ -152,10 +167,26 @@ class SupervisedLearner:
         loss = self.loss(params, to_batch(tiles, self.device))
         return loss.detach(), gradient(loss, params)
 
+    def weight(self, work: Work) -> float:
+        """Labelled pixels, over which the loss is a mean."""
+        ((tiles, _),) = work
+        return float((tiles.label != IGNORE).sum())
+
 
 def make_learner(
     config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
 ) -> Learner:
-    """The learner of the config's method."""
-    kind = MetaLearner if config.method in META_METHODS else SupervisedLearner
-    return kind(config, taskset, loss, device)
+    """The learner of the config's method.
+
+    Raises:
+        ConfigError: there are more processes than a step has tasks (or tiles).
+    """
+    meta = config.method in META_METHODS
+    learner = (MetaLearner if meta else SupervisedLearner)(config, taskset, loss, device)
+    if learner.items < distributed.size():
+        raise ConfigError(
+            f"{learner.items} {'tasks' if meta else 'tiles'} in a step cannot be split over "
+            f"{distributed.size()} processes",
+            remedy=f"raise {'episodes.tasks' if meta else 'batch'}, or start fewer processes",
+        )
+    return learner

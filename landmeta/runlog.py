@@ -11,13 +11,16 @@ from landmeta.errors import ConfigError
 
 
 class RunLog:
-    """Appends one JSON object a line to `log.jsonl`.
+    """Appends one JSON object a line to `log.jsonl` in `folder`; without folder, nothing.
 
     A resumed run continues after line `resume_step`; what was logged beyond it is dropped, since
     those steps are done again.
     """
 
-    def __init__(self, folder: Path, *, resume_step: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path | None, *, resume_step: int, tensorboard: bool) -> None:
+        self._file = self._board = None
+        if folder is None:
+            return
         path = folder / "log.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         kept = [line for line in lines if _step(line) <= resume_step]
@@ -27,6 +30,8 @@ class RunLog:
 
     def write(self, step: int, **values: Any) -> None:  # noqa: ANN401 - any JSON value
         """Log `values` at `step`."""
+        if self._file is None:
+            return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         if self._board is not None:
@@ -35,7 +40,8 @@ class RunLog:
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

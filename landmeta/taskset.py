@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Literal, TypeAlias
 
 import geopandas as gpd
@@ -307,6 +308,17 @@ class TaskSet:
                 remedy="prepare it again with 'landmeta prepare'",
                 path=folder,
             )
+        self._kept: dict[tuple[str, int], NDArray[Any]] = {}
+        self._room = 0
+        self._keeping = Lock()
+
+    def keep_in_memory(self, limit: int) -> None:
+        """Keep tiles as they are read, until those kept take `limit` bytes.
+
+        None is given up for another: of a set that is larger than `limit`, drawn from at random,
+        that would keep no more of it.
+        """
+        self._room = limit
 
     def __len__(self) -> int:
         return len(self.table)
@@ -368,6 +380,17 @@ class TaskSet:
         return Tiles(image, label)
 
     def _tile(self, array: ZarrArray, tile: int) -> NDArray[Any]:
+        key = (str(array.store_path), tile)
+        values = self._kept.get(key)
+        if values is None:
+            values = self._read_tile(array, tile)
+            with self._keeping:
+                if values.nbytes <= self._room and key not in self._kept:
+                    self._kept[key] = values
+                    self._room -= values.nbytes
+        return values
+
+    def _read_tile(self, array: ZarrArray, tile: int) -> NDArray[Any]:
         try:
             return np.asarray(array[tile])
         except (OSError, ValueError, RuntimeError) as error:  # what zarr's codecs raise

@@ -7,6 +7,10 @@ The folder of a run::
     tuning.csv              how well each way to adapt did on the validation regions
     state.safetensors       parameters, Adam's moments and the step: what --resume goes on from
     checkpoint.safetensors  the best parameters so far by validation mIoU
+    .launch                 under torchrun: which start of it the run belongs to
+
+Under `torchrun` the processes share the tasks of each step, of validation and of tuning, and the
+first of them writes. What they end with is what one process ends with, up to rounding.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 import landmeta
+from landmeta import distributed
 from landmeta.adaptation import adapt_params
 from landmeta.atomic import refuse_existing, write_failed, write_text
 from landmeta.checkpoint import (
@@ -40,12 +45,20 @@ from landmeta.checkpoint import (
 from landmeta.config import TrainConfig
 from landmeta.device import choose_device, describe
 from landmeta.episodes import EpisodeSampler, check_tiles
-from landmeta.errors import CheckpointMismatch, ConfigError, TrainingDiverged, WriteFailed
+from landmeta.errors import (
+    CheckpointMismatch,
+    ConfigError,
+    TooLittleMemory,
+    TrainingDiverged,
+    WriteFailed,
+)
 from landmeta.evaluate import confusion_on, read_episode
 from landmeta.learners import META_METHODS, Learner, MetaLearner, Work, make_learner
-from landmeta.losses import segmentation_loss, to_batch
+from landmeta.losses import pinned, segmentation_loss, to_batch
+from landmeta.memory import refuse_what_will_not_fit, room_for_tiles
 from landmeta.meta.inner import Loss
 from landmeta.model import Params, SegmentationNet, build_net, trainable
+from landmeta.pace import Pace
 from landmeta.runlog import RunLog
 from landmeta.scores import scores
 from landmeta.taskset import TaskSet
@@ -55,29 +68,59 @@ from landmeta.tune import best, candidates, tune
 def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> Path:
     """Run a training to its end and return the path of its best checkpoint.
 
+    A run that `torchrun` starts again after a process has died goes on by itself.
+
     Raises:
         OutputExists: the run's folder exists and `resume` is False.
         ConfigError, TooFewTiles, EmptyRegion: the task set cannot give what the config asks.
         CheckpointMismatch: `init` or the state to resume was made for something else.
+        TooLittleMemory: a step will not fit.
         TrainingDiverged: loss or gradient became NaN or infinite.
         WriteFailed: the disk is full or not writable; what is there can be resumed.
+        ProcessLost: of several processes, another has died.
     """
-    taskset = TaskSet(config.taskset)
-    if not resume:
-        remedy = "go on with it by --resume, or name another folder as 'out'"
-        refuse_existing(config.out, overwrite=False, remedy=remedy)
     device = choose_device(config.device)
-    run = _Run(config, taskset, _network(config, taskset), device)
-    with _resumable(config.out):
-        config.out.mkdir(parents=True, exist_ok=True)
-        if resume:
-            _check_same_config(config)
-            run.restore()
-        text = config.model_dump_json(indent=2) + "\n"
-        write_text(config.out / "config.json", text, overwrite=True)
-        run.go(quiet)
-        run.finish(quiet)
+    with distributed.together(device):
+        taskset = TaskSet(config.taskset)
+        resume = resume or _started_by_this_launch(config.out)
+        if distributed.is_first() and not resume:
+            remedy = "go on with it by --resume, or name another folder as 'out'"
+            refuse_existing(config.out, overwrite=False, remedy=remedy)
+        run = _Run(config, taskset, _network(config, taskset), device)
+        with _resumable(config.out):
+            if distributed.is_first():
+                _open_folder(config, run, resume)
+            run.start_alike()
+            run.go(quiet or not distributed.is_first())
+            run.finish(quiet or not distributed.is_first())
+            distributed.wait_for_all()
     return run.checkpoint_path
+
+
+LAUNCH = ".launch"
+"""File in a run's folder that says which start of torchrun it belongs to."""
+
+
+def _started_by_this_launch(folder: Path) -> bool:
+    """Whether torchrun starts us again and the run in `folder` is its own, not an older one."""
+    path = folder / LAUNCH
+    return (
+        distributed.restarted()
+        and path.is_file()
+        and path.read_text(encoding="utf-8") == distributed.launch()
+    )
+
+
+def _open_folder(config: TrainConfig, run: _Run, resume: bool) -> None:
+    """Make the folder of the run, or take up what is in it."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        _check_same_config(config)
+        run.restore()
+    if distributed.launch():
+        write_text(config.out / LAUNCH, distributed.launch(), overwrite=True)
+    text = config.model_dump_json(indent=2) + "\n"
+    write_text(config.out / "config.json", text, overwrite=True)
 
 
 @contextmanager
@@ -122,7 +165,8 @@ def _network(config: TrainConfig, taskset: TaskSet) -> SegmentationNet:
         )
     if config.init is None:
         net = build_net(config.model, len(taskset.bands), len(taskset.legend), config.seed)
-        net.set_standardisation(*band_statistics(taskset, config.seed))
+        if distributed.is_first():  # the others get them from there
+            net.set_standardisation(*band_statistics(taskset, config.seed))
         return net
     start = load_checkpoint(config.init)
     start.meta.check_fits(taskset.meta, config.init)
@@ -174,6 +218,12 @@ class _Run:
         self.learner: Learner = make_learner(config, taskset, self.loss, device)
         self.params: Params = trainable(self.net)
         self.optimizer = torch.optim.Adam(list(self.params.values()), lr=config.outer.rate)
+        for p in self.params.values():  # as Adam would do in its first step
+            self.optimizer.state[p] = {
+                "step": torch.tensor(0.0),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
         self.step = 0
         self.seconds = 0.0
         self.best = _Best()
@@ -183,6 +233,11 @@ class _Run:
         )
         for task in self.validation.tasks:  # said now, not when hours of training are over
             check_tiles(taskset, task, max(config.tune.shots) + 1)
+        bands = len(taskset.bands)
+        need = refuse_what_will_not_fit(
+            config, self.loss, self.params, bands, taskset.meta.tile_size
+        )
+        taskset.keep_in_memory(room_for_tiles(need, device))
         self.checkpoint_path = config.out / "checkpoint.safetensors"
         self.state_path = config.out / "state.safetensors"
 
@@ -190,7 +245,8 @@ class _Run:
 
     def go(self, quiet: bool) -> None:
         config = self.config
-        log = RunLog(config.out, resume_step=self.step, tensorboard=config.tensorboard)
+        first_only = config.out if distributed.is_first() else None
+        log = RunLog(first_only, resume_step=self.step, tensorboard=config.tensorboard)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -199,6 +255,7 @@ class _Run:
             TimeRemainingColumn(),
         )
         started, before = time.perf_counter(), self.seconds
+        pace = Pace()
         unit = "episodes" if config.method in META_METHODS else "tiles"
         miou = math.nan
         try:
@@ -210,14 +267,15 @@ class _Run:
                     status="",
                 )
                 first = self.step
-                for work in self._works():
-                    loss, norm = self._outer_step(work)
+                for work in pace.waiting_for(self._works()):
+                    with pace.computing():
+                        loss, norm = self._outer_step(work)
                     self.step += 1
                     self.seconds = before + time.perf_counter() - started
                     log.write(self.step, loss=loss, gradient_norm=norm)
                     if self.step % config.validation.every == 0 or self.step == config.outer.steps:
                         self._log_difference_error(log, work)
-                        miou = self._validate_and_save(log)
+                        miou = self._validate_and_save(log, pace.share())
                     rate = (self.step - first) * self.learner.items / (self.seconds - before)
                     status = f"loss {loss:.3f}  val mIoU {miou:.3f}  {rate:.1f} {unit}/s"
                     progress.update(bar, advance=1, status=status)
@@ -228,15 +286,27 @@ class _Run:
         """The tiles of each remaining step, read one step ahead in the background."""
         last = 0 if self.config.method == "scratch" else self.config.outer.steps
         with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self.learner.load, self.step) if self.step < last else None
+            ahead = pool.submit(self._read, self.step) if self.step < last else None
             while ahead is not None:
                 work, following = ahead.result(), self.step + 1
-                ahead = pool.submit(self.learner.load, following) if following < last else None
+                ahead = pool.submit(self._read, following) if following < last else None
                 yield work
+
+    def _read(self, step: int) -> Work:
+        work = self.learner.load(step)
+        return pinned(work) if self.device.type == "cuda" else work
 
     def _outer_step(self, work: Work) -> tuple[float, float]:
         outer = self.config.outer
-        loss, grads = self.learner.gradient(self.params, work)
+        try:
+            loss, grads = self.learner.gradient(self.params, work)
+        except torch.OutOfMemoryError as error:
+            raise TooLittleMemory(
+                f"step {self.step + 1} on {describe(self.device)}: {str(error).splitlines()[0]}",
+                remedy="lower episodes.shots, episodes.queries or batch, take a smaller network "
+                "or prepare smaller tiles",
+            ) from error
+        loss, grads = distributed.mean(loss, grads, self.learner.weight(work))
         for name, p in self.params.items():
             p.grad = grads[name]
         norm = float(torch.nn.utils.clip_grad_norm_(self.params.values(), outer.clip))
@@ -268,18 +338,17 @@ class _Run:
         After the inner loop for a meta-learned network, as it is for a pretrained one.
         """
         how = self._trained_adaptation() or NO_ADAPTATION
-        results = []
-        for task in self.validation.tasks:
-            for draw in range(self.config.validation.draws):
-                episode = self.validation.draw(task, draw)
-                support, query = read_episode(self.taskset, episode)
-                adapted = adapt_params(self.loss, self.params, to_batch(support, self.device), how)
-                classes = len(self.taskset.legend)
-                results.append(scores(confusion_on(self.net, adapted, query, classes, self.device)))
-        return (
-            float(np.nanmean([s.miou for s in results])),
-            float(np.nanmean([s.accuracy for s in results])),
-        )
+        classes = len(self.taskset.legend)
+        draws = [(t, d) for t in self.validation.tasks for d in range(self.config.validation.draws)]
+        results = np.zeros((len(draws), 2))
+        for row in distributed.own(range(len(draws))):
+            support, query = read_episode(self.taskset, self.validation.draw(*draws[row]))
+            adapted = adapt_params(self.loss, self.params, to_batch(support, self.device), how)
+            found = scores(confusion_on(self.net, adapted, query, classes, self.device))
+            results[row] = found.miou, found.accuracy
+        distributed.add([torch.from_numpy(results)])
+        miou, accuracy = np.nanmean(results, axis=0).tolist()
+        return miou, accuracy
 
     def _log_difference_error(self, log: RunLog, work: Work) -> None:
         if isinstance(self.learner, MetaLearner):
@@ -287,9 +356,15 @@ class _Run:
             if error is not None:
                 log.write(self.step, meta_gradient_error=error)
 
-    def _validate_and_save(self, log: RunLog) -> float:
+    def _validate_and_save(self, log: RunLog, waiting_share: float) -> float:
         miou, accuracy = self.validate()
-        log.write(self.step, val_miou=miou, val_accuracy=accuracy, seconds=self.seconds)
+        log.write(
+            self.step,
+            val_miou=miou,
+            val_accuracy=accuracy,
+            seconds=self.seconds,
+            waiting_share=round(waiting_share, 4),
+        )
         if miou > self.best.score:
             self.best = _Best(miou, self.step)
             self._save_checkpoint()
@@ -297,7 +372,9 @@ class _Run:
         return miou
 
     def _save_checkpoint(self) -> None:
-        save_checkpoint(self.checkpoint_path, self.net, self.params, self._record(), overwrite=True)
+        if distributed.is_first():
+            record = self._record()
+            save_checkpoint(self.checkpoint_path, self.net, self.params, record, overwrite=True)
 
     def finish(self, quiet: bool) -> None:
         """Find how the best checkpoint is best adapted with each number of shots; store it there.
@@ -306,13 +383,12 @@ class _Run:
         """
         if self.config.method == "scratch":
             self._save_checkpoint()
-        trained = load_checkpoint(self.checkpoint_path)
-        on_device = trained.to(self.device)
-        config = self.config.tune
+        params, config = self._best_params(), self.config.tune
+        self.net.eval()
         trials = tune(
-            on_device.net,
-            segmentation_loss(on_device.net),
-            on_device.params,
+            self.net,
+            self.loss,
+            params,
             self.taskset,
             config,
             trained=self._trained_adaptation(),
@@ -324,13 +400,27 @@ class _Run:
         )
         with Progress(disable=quiet) as progress:
             done = list(progress.track(trials, total=count, description="tuning the adaptation"))
+        if not distributed.is_first():
+            return
         rows = [
             f"{t.shots},{t.how.optimizer},{t.how.rate},{t.how.steps},{t.miou:.4f}" for t in done
         ]
         table = "\n".join(["shots,optimizer,rate,steps,val_miou", *rows])
         write_text(self.config.out / "tuning.csv", table + "\n", overwrite=True)
+        trained = load_checkpoint(self.checkpoint_path)
         meta = trained.meta.model_copy(update={"adaptation": best(done)})
         save_checkpoint(self.checkpoint_path, trained.net, trained.params, meta, overwrite=True)
+
+    def _best_params(self) -> Params:
+        """The checkpoint's parameters. The first process alone is sure to see its file."""
+        params = {k: p.detach().clone().requires_grad_() for k, p in self.params.items()}
+        if distributed.is_first():
+            saved = load_checkpoint(self.checkpoint_path).params
+            with torch.no_grad():
+                for name, p in params.items():
+                    p.copy_(saved[name])
+        distributed.follow_first(list(params.values()))
+        return params
 
     def _record(self) -> CheckpointMeta:
         config, data = self.config, self.taskset.meta
@@ -352,11 +442,14 @@ class _Run:
                 "seconds": round(self.seconds, 1),
                 "images_seen": self.step * self.learner.images,
                 "device": describe(self.device),
+                "processes": distributed.size(),
                 "versions": {"landmeta": landmeta.__version__, "torch": torch.__version__},
             },
         )
 
     def _save_state(self) -> None:
+        if not distributed.is_first():
+            return
         tensors = {f"param/{k}": p for k, p in self.params.items()}
         tensors |= {f"buffer/{k}": b for k, b in self.net.named_buffers()}
         for name, p in self.params.items():
@@ -383,11 +476,10 @@ class _Run:
                     buffer.copy_(tensors[f"buffer/{name}"])
                 for name, p in self.params.items():
                     p.copy_(tensors[f"param/{name}"])
-                    self.optimizer.state[p] = {
-                        "step": torch.tensor(float(record["step"])),
-                        "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
-                        "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
-                    }
+                    moments = self.optimizer.state[p]
+                    moments["step"].fill_(record["step"])
+                    for moment in ("exp_avg", "exp_avg_sq"):
+                        moments[moment].copy_(tensors[f"{moment}/{name}"])
         except (KeyError, RuntimeError) as error:
             raise CheckpointMismatch(
                 f"is the state of another network: {error}",
@@ -396,3 +488,12 @@ class _Run:
             ) from error
         self.step, self.seconds = record["step"], record["seconds"]
         self.best = _Best(record["best_score"], record["best_step"])
+
+    def start_alike(self) -> None:
+        """Make every process start where the first one does."""
+        numbers = (self.step, self.seconds, self.best.score, self.best.step)
+        where = torch.tensor(numbers, dtype=torch.float64)
+        moments = [t for state in self.optimizer.state.values() for t in state.values()]
+        distributed.follow_first([where, *self.params.values(), *self.net.buffers(), *moments])
+        step, self.seconds, score, best_step = where.tolist()
+        self.step, self.best = int(step), _Best(score, int(best_step))

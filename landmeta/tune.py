@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from landmeta import distributed
 from landmeta.adaptation import trajectory
 from landmeta.checkpoint import Adaptation
 from landmeta.config import TuneConfig
@@ -82,13 +83,15 @@ def tune(
     for shots in config.shots:
         for how, steps in candidates(config, trained):
             results = np.zeros((len(episodes), len(steps)))
-            for row, episode in enumerate(episodes):
+            for row in distributed.own(range(len(episodes))):
+                episode = episodes[row]
                 support = to_batch(taskset.read(episode.support[:shots]), device)
                 query = taskset.read(episode.query)
                 path = trajectory(loss, params, support, how, steps)
                 for column, (_, adapted) in enumerate(path):
                     confusion = confusion_on(net, adapted, query, classes, device)
                     results[row, column] = scores(confusion).miou
+            distributed.add([torch.from_numpy(results)])
             for count, miou in zip(steps, np.nanmean(results, axis=0), strict=True):
                 chosen = how.model_copy(update={"steps": count})
                 yield Trial(shots, chosen, float(miou))

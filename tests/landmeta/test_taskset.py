@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import geopandas as gpd
 import numpy as np
@@ -282,3 +283,21 @@ def test_tile_windows_are_inside_disjoint_and_as_many_as_fit(width, height, size
         rows, cols = used.any(axis=1).nonzero()[0], used.any(axis=0).nonzero()[0]
         assert abs(rows[0] - (height - 1 - rows[-1])) <= 1
         assert abs(cols[0] - (width - 1 - cols[-1])) <= 1
+
+
+def test_tiles_kept_in_memory_are_read_once(taskset):
+    ids = np.arange(len(taskset))
+    before = taskset.read(ids)
+    taskset.keep_in_memory(10**6)
+    taskset.read(ids)
+    for name in ("images", "labels", "valid"):
+        shutil.rmtree(taskset.folder / f"{name}.zarr")
+    after = taskset.read(ids)
+    np.testing.assert_array_equal(after.image, before.image)
+    np.testing.assert_array_equal(after.label, before.label)
+
+
+def test_no_more_is_kept_than_was_allowed(taskset):
+    taskset.keep_in_memory(3 * SIZE * SIZE)
+    taskset.read(np.arange(len(taskset)))
+    assert 0 < sum(values.nbytes for values in taskset._kept.values()) <= 3 * SIZE * SIZE
