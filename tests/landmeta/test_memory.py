@@ -67,8 +67,8 @@ def test_bytes_grow_with_what_is_kept():
     [
         ({"method": "maml"}, r"lower episodes\.shots \(2\), set inner\.hvp to central"),
         (
-            {"method": "maml", "inner": {"steps": 99}},
-            r"lower inner\.steps \(99\), use method fomaml",
+            {"method": "maml", "inner": {"steps": 999}},
+            r"lower inner\.steps \(999\), use method fomaml",
         ),
         (
             {"method": "maml", "inner": {"hvp": "central", "steps": 1}, "episodes": {"queries": 9}},
