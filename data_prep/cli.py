@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.parallel import default_workers
 from landmeta.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ Bands = Annotated[str | None, typer.Option(help="Names of the bands, comma betwe
 MinLabelled = Annotated[
     float, typer.Option(min=0, max=1, help="Least share of labelled pixels of a tile.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that read.", show_default="one a core, at most 8"),
+]
 HeldOut = Annotated[
     str, typer.Option(help="Names of regions, comma between, or a share of them to draw.")
 ]
@@ -82,13 +87,22 @@ def sen12ms(
     split: Annotated[Sen12msSplit, typer.Option()] = Sen12msSplit.fewshot,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
     seed: Seed = 0,
+    workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """SEN12MS as its archives unpack: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
     from data_prep.sen12ms import sen12ms as read
 
-    source = read(root, bands=_names(bands), tile=tile, split=split.value, limit=limit, seed=seed)
+    source = read(
+        root,
+        bands=_names(bands),
+        tile=tile,
+        split=split.value,
+        limit=limit,
+        seed=seed,
+        workers=workers or default_workers(),
+    )
     _prepare(source, out, overwrite, quiet)
 
 
@@ -105,6 +119,7 @@ def deepglobe(
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     seed: Seed = 0,
+    workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -120,6 +135,7 @@ def deepglobe(
         val=_held_out(val),
         test=_held_out(test),
         seed=seed,
+        workers=workers or default_workers(),
     )
     _prepare(source, out, overwrite, quiet)
 
@@ -150,6 +166,7 @@ def rasters(
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     seed: Seed = 0,
+    workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -169,6 +186,7 @@ def rasters(
         val=_held_out(val),
         test=_held_out(test),
         seed=seed,
+        workers=workers or default_workers(),
     )
     _prepare(source, out, overwrite, quiet)
 

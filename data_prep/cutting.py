@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import rasterio
@@ -10,12 +12,16 @@ from affine import Affine
 from rasterio.windows import Window
 
 from data_prep.pairs import Pair
+from data_prep.parallel import in_order
 from landmeta.errors import EmptyRegion
 from landmeta.imagery import Header, open_raster, read_image, read_label
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.taskset import SourceTile, Split, TaskSetMeta, tile_windows
 
 ReadLabel = Callable[[rasterio.DatasetReader, Legend, Window], Labels]
+
+PART = 32 * 2**20
+"""Bytes of pixels, or one strip, that a worker reads at a time."""
 
 
 def size_notes(pairs: Sequence[Pair], headers: Sequence[Header], tile: int) -> list[str]:
@@ -72,6 +78,7 @@ def cut_pairs(
     *,
     min_labelled: float,
     read: ReadLabel = read_label,
+    workers: int = 1,
 ) -> Iterator[list[SourceTile]]:
     """Yield, strip by strip, the tiles with enough labels.
 
@@ -86,6 +93,7 @@ def cut_pairs(
         splits: split of each region.
         min_labelled: least share of labelled pixels; a tile without any is left out in any case.
         read: reads the labels of a window.
+        workers: threads that read and cut; how many changes nothing in the result.
 
     Raises:
         UnreadableFile: a file is damaged.
@@ -94,11 +102,17 @@ def cut_pairs(
     """
     kept = dict.fromkeys((pair.region for pair in pairs), 0)
     cut = 0
-    for pair, header in zip(pairs, headers, strict=True):
-        for tiles in _strips(root, pair, header, meta, splits[pair.region], read):
+    parts = [
+        part
+        for pair, header in zip(pairs, headers, strict=True)
+        for part in _parts(pair, header, meta.tile_size)
+    ]
+    cutter = _Cutter(root, meta, splits, read)
+    for part, strips in zip(parts, in_order(cutter.cut, parts, workers), strict=True):
+        for tiles in strips:
             enough = [t for t in tiles if _labelled_share(t.label) >= max(min_labelled, 1e-9)]
             cut += len(tiles)
-            kept[pair.region] += len(enough)
+            kept[part.pair.region] += len(enough)
             yield enough
     for region, count in kept.items():
         if not count:
@@ -115,36 +129,85 @@ def _labelled_share(label: Labels) -> float:
     return float((label != IGNORE).mean())
 
 
-def _strips(
-    root: Path, pair: Pair, header: Header, meta: TaskSetMeta, split: Split, read: ReadLabel
-) -> Iterator[list[SourceTile]]:
-    size = meta.tile_size
+@dataclass(frozen=True)
+class _Part:
+    """Some strips of tiles of one image: their first rows."""
+
+    pair: Pair
+    header: Header
+    rows: tuple[int, ...]
+
+
+def _parts(pair: Pair, header: Header, size: int) -> Iterator[_Part]:
     windows = tile_windows(header.width, header.height, size)
-    if not windows:
-        return
-    source = pair.image.relative_to(root).as_posix()
-    with open_raster(pair.image) as image, open_raster(pair.label) as labels:
-        for row in sorted({window[1] for window in windows}):
-            strip = Window(0, row, header.width, size)
-            pixels, valid = read_image(image, header, strip)
-            label = read(labels, meta.legend, strip)
-            label[~valid.any(axis=0)] = IGNORE
-            tiles = []
-            for window in [w for w in windows if w[1] == row]:
-                cols = slice(window[0], window[0] + size)
-                shift = Affine.translation(window[0], row)
-                tiles.append(
-                    SourceTile(
-                        image=pixels[:, :, cols].astype(meta.dtype),
-                        label=label[:, cols].copy(),
-                        valid=valid[:, :, cols].copy(),
-                        region=pair.region,
-                        season=pair.season,
-                        split=split,
-                        source=source,
-                        window=window,
-                        crs=header.crs,
-                        transform=None if header.crs is None else header.transform * shift,
-                    )
+    rows = sorted({row for _, row, _, _ in windows})
+    strip = len(header.bands) * header.width * size * header.dtype.itemsize
+    count = max(1, PART // strip)
+    for first in range(0, len(rows), count):
+        yield _Part(pair, header, tuple(rows[first : first + count]))
+
+
+class _Files(threading.local):
+    """The pair of files that a thread has open.
+
+    They stay open from part to part: a photo can only be decoded from its top.
+    """
+
+    pair: Pair | None = None
+    image: rasterio.DatasetReader
+    label: rasterio.DatasetReader
+
+    def open(self, pair: Pair) -> None:
+        if pair == self.pair:
+            return
+        self.close()
+        self.image, self.label = open_raster(pair.image), open_raster(pair.label)
+        self.pair = pair
+
+    def close(self) -> None:
+        if self.pair is not None:
+            self.image.close()
+            self.label.close()
+            self.pair = None
+
+
+class _Cutter:
+    """Cuts parts of images into tiles, several at a time in threads of their own."""
+
+    def __init__(
+        self, root: Path, meta: TaskSetMeta, splits: Mapping[str, Split], read: ReadLabel
+    ) -> None:
+        self._root, self._meta, self._splits, self._read = root, meta, splits, read
+        self._files = _Files()
+
+    def cut(self, part: _Part) -> list[list[SourceTile]]:
+        """The tiles of each strip."""
+        self._files.open(part.pair)
+        return [self._strip(part, row) for row in part.rows]
+
+    def _strip(self, part: _Part, row: int) -> list[SourceTile]:
+        pair, header, size = part.pair, part.header, self._meta.tile_size
+        strip = Window(0, row, header.width, size)
+        pixels, valid = read_image(self._files.image, header, strip)
+        label = self._read(self._files.label, self._meta.legend, strip)
+        label[~valid.any(axis=0)] = IGNORE
+        tiles = []
+        for window in tile_windows(header.width, size, size):
+            col = window[0]
+            cols = slice(col, col + size)
+            shift = Affine.translation(col, row)
+            tiles.append(
+                SourceTile(
+                    image=pixels[:, :, cols].astype(self._meta.dtype, copy=False),
+                    label=label[:, cols],
+                    valid=valid[:, :, cols],
+                    region=pair.region,
+                    season=pair.season,
+                    split=self._splits[pair.region],
+                    source=pair.image.relative_to(self._root).as_posix(),
+                    window=(col, row, size, size),
+                    crs=header.crs,
+                    transform=None if header.crs is None else header.transform * shift,
                 )
-            yield tiles
+            )
+        return tiles

@@ -15,7 +15,8 @@ from rasterio.windows import Window
 
 from data_prep.cutting import count_strips, cut_pairs, grid_notes, size_notes
 from data_prep.pairs import Pair
-from data_prep.regions import cluster_images, image_features
+from data_prep.parallel import in_order
+from data_prep.regions import Features, cluster_images, image_features
 from data_prep.source import Source
 from data_prep.splits import assign_splits
 from landmeta.errors import ConfigError, SourceNotFound
@@ -48,6 +49,7 @@ def deepglobe(
     val: Iterable[str] | float = 0.15,
     test: Iterable[str] | float = 0.2,
     seed: int = 0,
+    workers: int = 1,
 ) -> Source:
     """Cut DeepGlobe's images into tiles, one task a pseudo-region.
 
@@ -64,6 +66,7 @@ def deepglobe(
         val: names of the regions for validation (`cluster_01`, `random_01`, …), or a share.
         test: same for the final test.
         seed: of the grouping and of the draw of shares.
+        workers: threads that read and cut; how many changes nothing in the result.
 
     Raises:
         SourceNotFound: no folder, or no image with a mask.
@@ -102,8 +105,8 @@ def deepglobe(
             regions = _dealt(len(images), k or min(K_RANDOM, max(1, len(images) // 2)), seed)
         else:
             features = []
-            for image in images:
-                features.append(image_features(read_thumbnail(image, _LOOK_AT)))
+            for found in in_order(_features, images, workers):
+                features.append(found)
                 yield []
             clusters = cluster_images(np.stack(features), k or K_CLUSTERS, seed=seed)
             meta.notes += clusters.notes
@@ -116,11 +119,22 @@ def deepglobe(
         meta.notes += size_notes(pairs, headers, tile)
         splits = assign_splits(regions, val=val, test=test, seed=seed)
         yield from cut_pairs(
-            root, pairs, headers, meta, splits, min_labelled=min_labelled, read=read_mask
+            root,
+            pairs,
+            headers,
+            meta,
+            splits,
+            min_labelled=min_labelled,
+            read=read_mask,
+            workers=workers,
         )
 
     looks = len(images) if split == "clustered" else 0
     return Source(meta, looks + count_strips(headers, tile), tiles())
+
+
+def _features(image: Path) -> Features:
+    return image_features(read_thumbnail(image, _LOOK_AT))
 
 
 def _mask(image: Path) -> Path:

@@ -31,6 +31,7 @@ def rasters(
     val: Iterable[str] | float = 0.15,
     test: Iterable[str] | float = 0.2,
     seed: int = 0,
+    workers: int = 1,
 ) -> Source:
     """Cut a folder of images and labels into tiles, one task a region.
 
@@ -50,6 +51,7 @@ def rasters(
         val: names of the regions for validation, or a share of all regions.
         test: same for the final test.
         seed: of the draw of those shares.
+        workers: threads that read and cut; how many changes nothing in the result.
 
     Raises:
         ConfigError: a template, table, region or band name is not understood.
@@ -85,7 +87,9 @@ def rasters(
         notes=notes,
     )
     splits = assign_splits([p.region for p in pairs], val=val, test=test, seed=seed)
-    tiles = cut_pairs(Path(root), pairs, headers, meta, splits, min_labelled=min_labelled)
+    tiles = cut_pairs(
+        Path(root), pairs, headers, meta, splits, min_labelled=min_labelled, workers=workers
+    )
     return Source(meta, count_strips(headers, tile), tiles)
 
 

@@ -30,6 +30,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rasterio.windows import transform as window_transform
 
+from data_prep.parallel import in_order
 from data_prep.sen12ms_splits import (
     FOLDERS,
     LC_BANDS,
@@ -93,6 +94,7 @@ def sen12ms(
     split: SplitName = "fewshot",
     limit: int | None = None,
     seed: int = 0,
+    workers: int = 1,
 ) -> Source:
     """Read SEN12MS, cut into tiles, with IGBP simplified to ten classes.
 
@@ -110,6 +112,7 @@ def sen12ms(
             `seed` for validation.
         limit: at most this many tiles per task, drawn with `seed`; all by default.
         seed: of the draws.
+        workers: threads that read; how many changes nothing in the result.
 
     Raises:
         ConfigError: an unknown band or split, or a tile larger than a patch.
@@ -158,7 +161,7 @@ def sen12ms(
         notes=notes,
     )
     plan = _plan(used, tile_windows(width, height, tile), limit, seed)
-    return Source(meta, len(plan), _read_all(root, meta, plan, splits, (height, width)))
+    return Source(meta, len(plan), _read_all(root, meta, plan, splits, (height, width), workers))
 
 
 def _choose_bands(bands: Sequence[str] | None) -> list[str]:
@@ -357,9 +360,12 @@ def _read_triplet(
     ]
     for layer, _ in stacked:
         _check_dtype(layer, meta.dtype)
-    valid = np.stack([layer.valid[i] for layer, i in stacked])
-    image = np.stack([layer.pixels[i] for layer, i in stacked]).astype(meta.dtype)
-    image[~valid] = 0
+    shape = (len(stacked), *expected)
+    image, valid = np.empty(shape, meta.dtype), np.empty(shape, bool)
+    for i, (layer, place) in enumerate(stacked):
+        image[i], valid[i] = layer.pixels[place], layer.valid[place]
+    if not valid.all():
+        image[~valid] = 0
     lc = layers["lc"]
     igbp = np.where(lc.valid[0], lc.pixels[0], IGNORE)
     label = meta.legend.from_ids(igbp, path=lc.path)
@@ -373,32 +379,48 @@ def _read_all(
     plan: Mapping[Key, Sequence[tuple[int, int, int, int]]],
     splits: Mapping[Scene, Split],
     expected: tuple[int, int],
+    workers: int,
 ) -> Iterator[list[SourceTile]]:
+    def cut(key: Key) -> list[SourceTile]:
+        return _cut(root, key, plan[key], meta, splits[key[:2]], expected)
+
     skipped = 0
-    for key, windows in plan.items():
-        season, number, _ = key
-        image, valid, label, s2 = _read_triplet(root, key, meta, expected)
-        tiles = []
-        for window in windows:
-            place = Window(*window)
-            rows, cols = place.toslices()
-            if (label[rows, cols] == IGNORE).all():
-                skipped += 1
-                continue
-            tiles.append(
-                SourceTile(
-                    image=image[:, rows, cols],
-                    label=label[rows, cols],
-                    valid=valid[:, rows, cols],
-                    region=str(number),
-                    season=season,
-                    split=splits[season, number],
-                    source=_path(key, "s2"),
-                    window=window,
-                    crs=s2.crs,
-                    transform=window_transform(place, s2.transform),
-                )
-            )
+    for key, tiles in zip(plan, in_order(cut, plan, workers), strict=True):
+        skipped += len(plan[key]) - len(tiles)
         yield tiles
     if skipped:
         meta.notes.append(f"left out {skipped} tiles without any labelled pixel")
+
+
+def _cut(
+    root: Path,
+    key: Key,
+    windows: Sequence[tuple[int, int, int, int]],
+    meta: TaskSetMeta,
+    split: Split,
+    expected: tuple[int, int],
+) -> list[SourceTile]:
+    """The tiles of a patch that have a labelled pixel."""
+    season, number, _ = key
+    image, valid, label, s2 = _read_triplet(root, key, meta, expected)
+    tiles = []
+    for window in windows:
+        place = Window(*window)
+        rows, cols = place.toslices()
+        if (label[rows, cols] == IGNORE).all():
+            continue
+        tiles.append(
+            SourceTile(
+                image=image[:, rows, cols],
+                label=label[rows, cols],
+                valid=valid[:, rows, cols],
+                region=str(number),
+                season=season,
+                split=split,
+                source=_path(key, "s2"),
+                window=window,
+                crs=s2.crs,
+                transform=window_transform(place, s2.transform),
+            )
+        )
+    return tiles

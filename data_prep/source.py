@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rasterio.errors import NotGeoreferencedWarning
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -52,6 +54,9 @@ def prepare(source: Source, out: Path, *, overwrite: bool = False, quiet: bool =
     with (
         create_taskset(out, source.meta, overwrite=overwrite) as writer,
         Progress(*columns, disable=quiet) as progress,
+        # Each file is opened without this warning, but threads that do so at a time would undo it
+        # for each other.
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
     ):
         for tiles in progress.track(
             source.tiles, total=source.items, description=f"preparing {out.name}"

@@ -7,12 +7,17 @@ A folder that opens with ordinary tools::
     images.zarr     (tile, band, row, col), stored values; physical = stored × scale + offset
     labels.zarr     (tile, row, col) uint8 class index, 255 = ignore
     valid.zarr      (tile, band, row, col) bool, True where data exist
+
+The arrays are compressed by LZ4 after their bits are shuffled (Masui et al. 2015,
+doi:10.1016/j.ascom.2015.07.002): of imagery, that is smaller than Zstandard alone makes it, and
+several times as fast.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,13 +28,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 import zarr
 from affine import Affine
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rasterio.crs import CRS
+from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_geom
 from shapely.geometry import Polygon, mapping, shape
+from shapely.geometry.base import BaseGeometry
+from zarr.codecs import BloscCodec
 
 import landmeta
 from landmeta.atomic import atomic_folder
@@ -108,28 +117,37 @@ class SourceTile:
         """One region (x season)."""
         return f"{self.region}/{self.season}" if self.season else self.region
 
-    def footprint(self) -> Polygon | None:
-        """Outline in EPSG:4326 (x = longitude), or None without georeference."""
-        if self.crs is None or self.transform is None:
-            return None
-        outline = Polygon(_corners(self.transform, *self.label.shape))
-        if CRS.from_user_input(self.crs) == CRS.from_epsg(4326):
-            return outline
-        return shape(transform_geom(self.crs, "EPSG:4326", mapping(outline)))
+
+class _Shard:
+    """Room for the tiles of one shard, used again and again: fresh memory costs time."""
+
+    def __init__(self, bands: int, size: int, dtype: str) -> None:
+        self.images = np.empty((SHARD, bands, size, size), dtype)
+        self.labels = np.empty((SHARD, size, size), np.uint8)
+        self.valid = np.empty((SHARD, bands, size, size), bool)
+        self.count = 0
+
+    def add(self, tile: SourceTile) -> None:
+        i = self.count
+        self.images[i], self.labels[i], self.valid[i] = tile.image, tile.label, tile.valid
+        self.count += 1
 
 
 class TaskSetWriter:
-    """Collects tiles and writes whole shards; made by `create_taskset`."""
+    """Collects tiles and writes whole shards in the background; made by `create_taskset`."""
 
     def __init__(self, folder: Path, meta: TaskSetMeta) -> None:
         self.folder = folder
         self.meta = meta
         self.rows: list[dict[str, Any]] = []
-        self._pending: list[SourceTile] = []
         size, bands = meta.tile_size, len(meta.bands)
+        # One is filled while the other is written.
+        self._filling, self._other = (_Shard(bands, size, meta.dtype) for _ in range(2))
         self._images = _new_array(folder / "images.zarr", (bands, size, size), meta.dtype, 0)
         self._labels = _new_array(folder / "labels.zarr", (size, size), "uint8", IGNORE)
         self._valid = _new_array(folder / "valid.zarr", (bands, size, size), "bool", True)
+        self._pool = ThreadPoolExecutor(1, "shards")
+        self._written: Future[None] = self._pool.submit(lambda: None)
 
     def add(self, tile: SourceTile) -> None:
         """Append one tile (image and label in the set's tile size, bands in the set's order)."""
@@ -143,7 +161,6 @@ class TaskSetWriter:
         counts = np.bincount(tile.label.ravel(), minlength=256)
         if counts[classes:IGNORE].any():
             raise ValueError(f"label index beyond the legend's {classes} classes")
-        outline = tile.footprint()
         bounds = _native_bounds(tile)
         self.rows.append(
             {
@@ -160,30 +177,44 @@ class TaskSetWriter:
                 "class_pixels": counts[:classes].tolist(),
                 "source": tile.source,
                 "window": list(tile.window),
-                "geometry": outline,
+                "geometry": _native_outline(tile),  # in EPSG:4326 from `_flush` on
             }
         )
-        self._pending.append(tile)
-        if len(self._pending) == SHARD:
+        self._filling.add(tile)
+        if self._filling.count == SHARD:
             self._flush()
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        stacks = (
-            (self._images, np.stack([t.image for t in self._pending]).astype(self.meta.dtype)),
-            (self._labels, np.stack([t.label for t in self._pending])),
-            (self._valid, np.stack([t.valid for t in self._pending])),
-        )
-        for array, stack in stacks:
+        shard = self._filling
+        rows = self.rows[len(self.rows) - shard.count :]
+        outlines = _to_lonlat([r["crs"] for r in rows], [r["geometry"] for r in rows])
+        for row, outline in zip(rows, outlines, strict=True):
+            row["geometry"] = outline
+        self._written.result()
+        self._written = self._pool.submit(self._write, shard)
+        self._filling, self._other = self._other, shard
+
+    def _write(self, shard: _Shard) -> None:
+        """Append a shard, or what is left at the end, to the arrays."""
+        for array, values in (
+            (self._images, shard.images),
+            (self._labels, shard.labels),
+            (self._valid, shard.valid),
+        ):
             start = array.shape[0]
-            array.resize((start + len(stack), *array.shape[1:]))
-            array[start:] = stack
-        self._pending.clear()
+            if shard.count:
+                array.resize((start + shard.count, *array.shape[1:]))
+                array[start:] = values[: shard.count]
+        shard.count = 0
+
+    def stop(self) -> None:
+        """Wait until nothing is being written any more, whether it went well or not."""
+        self._pool.shutdown(cancel_futures=True)
 
     def close(self) -> None:
         """Write what is left, the tile table and the metadata."""
         self._flush()
+        self._written.result()
         if not self.rows:
             raise EmptyRegion(
                 f"no tile with labels came out of the source {self.meta.source!r}",
@@ -198,6 +229,38 @@ class TaskSetWriter:
         (self.folder / "taskset.json").write_text(
             self.meta.model_dump_json(indent=2) + "\n", encoding="utf-8"
         )
+
+
+def _native_outline(tile: SourceTile) -> Polygon | None:
+    if tile.crs is None or tile.transform is None:
+        return None
+    return Polygon(_corners(tile.transform, *tile.label.shape))
+
+
+def _to_lonlat(
+    systems: Sequence[str | None], outlines: Sequence[BaseGeometry | None]
+) -> list[BaseGeometry | None]:
+    """Outlines in EPSG:4326 (x = longitude), cut in two at the antimeridian."""
+    result = list(outlines)
+    groups: dict[str, list[int]] = {}
+    for i, crs in enumerate(systems):
+        if crs is not None and outlines[i] is not None:
+            groups.setdefault(crs, []).append(i)
+    for crs, group in groups.items():
+        if CRS.from_user_input(crs) == CRS.from_epsg(4326):
+            continue
+        # One transformation for all corners: setting it up takes more time than doing it.
+        native = [outlines[i] for i in group]
+        xs, ys = shapely.get_coordinates(native).T
+        points = np.array(transform_points(crs, "EPSG:4326", xs, ys)).T
+        for i, lonlat in zip(group, shapely.set_coordinates(native, points), strict=True):
+            west, _, east, _ = lonlat.bounds
+            result[i] = lonlat if east - west < 180 else _cut_at_antimeridian(outlines[i], crs)
+    return result
+
+
+def _cut_at_antimeridian(outline: BaseGeometry | None, crs: str) -> BaseGeometry:
+    return shape(transform_geom(crs, "EPSG:4326", mapping(outline)))
 
 
 def _corners(grid: Affine, rows: int, cols: int) -> list[tuple[float, float]]:
@@ -225,6 +288,7 @@ def _new_array(path: Path, shape: tuple[int, ...], dtype: str, fill: int | bool)
         shards=(SHARD, *shape),
         dtype=dtype,
         fill_value=fill,
+        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
         config={"write_empty_chunks": False},
     )
 
@@ -242,8 +306,11 @@ def create_taskset(
     """
     with atomic_folder(Path(folder), overwrite=overwrite) as temporary:
         writer = TaskSetWriter(temporary, meta)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+            writer.close()
+        finally:
+            writer.stop()
 
 
 def write_taskset(
