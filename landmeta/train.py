@@ -261,7 +261,7 @@ class _Run:
         try:
             with Progress(*columns, disable=quiet or self.config.method == "scratch") as progress:
                 bar = progress.add_task(
-                    f"{config.method} on {describe(self.device)}",
+                    config.method,
                     total=config.outer.steps,
                     completed=self.step,
                     status="",
