@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import rasterio
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from data_prep.pairs import Pair
@@ -21,7 +24,7 @@ from landmeta.taskset import SourceTile, Split, TaskSetMeta, tile_windows
 ReadLabel = Callable[[rasterio.DatasetReader, Legend, Window], Labels]
 
 PART = 32 * 2**20
-"""Bytes of pixels, or one strip, that a worker reads at a time."""
+"""Bytes of pixels that a worker reads at a time; one strip of tiles if that is more."""
 
 
 def size_notes(pairs: Sequence[Pair], headers: Sequence[Header], tile: int) -> list[str]:
@@ -126,7 +129,7 @@ def cut_pairs(
 
 
 def _labelled_share(label: Labels) -> float:
-    return float((label != IGNORE).mean())
+    return np.count_nonzero(label != IGNORE) / label.size
 
 
 @dataclass(frozen=True)
@@ -182,25 +185,34 @@ class _Cutter:
 
     def cut(self, part: _Part) -> list[list[SourceTile]]:
         """The tiles of each strip."""
-        self._files.open(part.pair)
-        return [self._strip(part, row) for row in part.rows]
-
-    def _strip(self, part: _Part, row: int) -> list[SourceTile]:
         pair, header, size = part.pair, part.header, self._meta.tile_size
-        strip = Window(0, row, header.width, size)
-        pixels, valid = read_image(self._files.image, header, strip)
-        label = self._read(self._files.label, self._meta.legend, strip)
+        window = Window(0, part.rows[0], header.width, len(part.rows) * size)
+        self._files.open(pair)
+        pixels, valid = read_image(self._files.image, header, window)
+        label = self._read(self._files.label, self._meta.legend, window)
         label[~valid.any(axis=0)] = IGNORE
+        pixels = pixels.astype(self._meta.dtype, copy=False)
+        return [self._strip(part, row, pixels, label, valid) for row in part.rows]
+
+    def _strip(
+        self,
+        part: _Part,
+        row: int,
+        pixels: NDArray[Any],
+        label: Labels,
+        valid: NDArray[np.bool_],
+    ) -> list[SourceTile]:
+        pair, header, size = part.pair, part.header, self._meta.tile_size
+        rows = slice(row - part.rows[0], row - part.rows[0] + size)
         tiles = []
-        for window in tile_windows(header.width, size, size):
-            col = window[0]
+        for col, *_ in tile_windows(header.width, size, size):
             cols = slice(col, col + size)
             shift = Affine.translation(col, row)
             tiles.append(
                 SourceTile(
-                    image=pixels[:, :, cols].astype(self._meta.dtype, copy=False),
-                    label=label[:, cols],
-                    valid=valid[:, :, cols],
+                    image=pixels[:, rows, cols],
+                    label=label[rows, cols],
+                    valid=valid[:, rows, cols],
                     region=pair.region,
                     season=pair.season,
                     split=self._splits[pair.region],

@@ -170,4 +170,5 @@ def read_mask(dataset: rasterio.DatasetReader, legend: Legend, window: Window) -
     if found is None:
         raise unreadable(path, ValueError("a DeepGlobe mask has three bands of colours"))
     rgb, visible = found
-    return colours_to_labels(np.where(rgb < 128, 0, 255).astype(np.uint8), visible, legend, path)
+    pure = np.where(rgb < 128, np.uint8(0), np.uint8(255))
+    return colours_to_labels(pure, visible, legend, path)

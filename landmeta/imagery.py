@@ -17,7 +17,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -90,8 +90,9 @@ def unreadable(path: Path, error: Exception) -> UnreadableFile:
 def _reading(path: Path) -> Iterator[None]:
     """Whatever GDAL finds wrong inside the block is said of this file."""
     try:
-        # libjpeg fills what is missing with grey and only warns: make that an error.
-        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
+        # Of what is missing, libjpeg only warns, and nobody is told when GDAL decodes a whole PNG in
+        # one go: make both an error.
+        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True, GDAL_PNG_WHOLE_IMAGE_OPTIM=False):
             yield
     except RasterioError as error:
         # "Read failed. See previous exception for details." tells nobody anything.
@@ -248,6 +249,8 @@ def _read_image(
     if has_alpha and not header.alpha:  # it is a band here, and GDAL's masks would come from it
         nodata = dataset.nodata
         valid = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
+    elif all(MaskFlags.all_valid in dataset.mask_flag_enums[i - 1] for i in indexes):
+        valid = np.ones(pixels.shape, bool)
     else:
         valid = dataset.read_masks(indexes, window=window) > 0
     if header.alpha:  # GDAL's masks use it only in images of 2 or 4 bands, and not beside nodata

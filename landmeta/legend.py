@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -146,7 +147,8 @@ class Legend(BaseModel):
         Raises:
             UnknownClass: an id that the legend neither has nor ignores.
         """
-        values, inverse = _distinct(label)
+        # By hashing, many times as fast as the sorting of np.unique.
+        inverse, values = pd.factorize(label.ravel(), sort=True, use_na_sentinel=False)
         sources = self._sources()
         table = np.empty(len(values), np.uint8)
         unknown: list[str] = []
@@ -181,14 +183,6 @@ class Legend(BaseModel):
             raise unknown_class([f"#{v:06x}" for v in strange.tolist()], "colour", sources, path)
         indices: Labels = np.array([index for _, index in known], np.uint8)[place]
         return indices
-
-
-def _distinct(label: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """The values of an array, ascending, and the place of each pixel's value among them."""
-    if label.dtype in (np.uint8, np.uint16):  # counting is faster than the sorting of np.unique
-        present = np.bincount(label.ravel()) > 0
-        return np.flatnonzero(present), (np.cumsum(present) - 1)[label]
-    return np.unique(label, return_inverse=True)
 
 
 def unknown_class(

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +28,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import shapely
 import zarr
 from affine import Affine
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rasterio.crs import CRS
-from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_geom
 from shapely.geometry import Polygon, mapping, shape
 from shapely.geometry.base import BaseGeometry
@@ -140,12 +138,13 @@ class TaskSetWriter:
         self.folder = folder
         self.meta = meta
         self.rows: list[dict[str, Any]] = []
+        self._outlines: list[Polygon | None] = []
         size, bands = meta.tile_size, len(meta.bands)
         # One is filled while the other is written.
         self._filling, self._other = (_Shard(bands, size, meta.dtype) for _ in range(2))
-        self._images = _new_array(folder / "images.zarr", (bands, size, size), meta.dtype, 0)
-        self._labels = _new_array(folder / "labels.zarr", (size, size), "uint8", IGNORE)
-        self._valid = _new_array(folder / "valid.zarr", (bands, size, size), "bool", True)
+        self._images = new_array(folder / "images.zarr", (bands, size, size), meta.dtype, 0)
+        self._labels = new_array(folder / "labels.zarr", (size, size), "uint8", IGNORE)
+        self._valid = new_array(folder / "valid.zarr", (bands, size, size), "bool", True)
         self._pool = ThreadPoolExecutor(1, "shards")
         self._written: Future[None] = self._pool.submit(lambda: None)
 
@@ -172,27 +171,22 @@ class TaskSetWriter:
                 "crs": tile.crs,
                 "transform": None if tile.transform is None else list(tile.transform)[:6],
                 "native_bounds": list(bounds),
-                "valid_share": float(tile.valid.mean()),
+                "valid_share": np.count_nonzero(tile.valid) / tile.valid.size,
                 "labelled_share": float(counts[:classes].sum() / tile.label.size),
                 "class_pixels": counts[:classes].tolist(),
                 "source": tile.source,
                 "window": list(tile.window),
-                "geometry": _native_outline(tile),  # in EPSG:4326 from `_flush` on
             }
         )
+        self._outlines.append(_native_outline(tile))
         self._filling.add(tile)
         if self._filling.count == SHARD:
             self._flush()
 
     def _flush(self) -> None:
-        shard = self._filling
-        rows = self.rows[len(self.rows) - shard.count :]
-        outlines = _to_lonlat([r["crs"] for r in rows], [r["geometry"] for r in rows])
-        for row, outline in zip(rows, outlines, strict=True):
-            row["geometry"] = outline
         self._written.result()
-        self._written = self._pool.submit(self._write, shard)
-        self._filling, self._other = self._other, shard
+        self._written = self._pool.submit(self._write, self._filling)
+        self._filling, self._other = self._other, self._filling
 
     def _write(self, shard: _Shard) -> None:
         """Append a shard, or what is left at the end, to the arrays."""
@@ -201,10 +195,7 @@ class TaskSetWriter:
             (self._labels, shard.labels),
             (self._valid, shard.valid),
         ):
-            start = array.shape[0]
-            if shard.count:
-                array.resize((start + shard.count, *array.shape[1:]))
-                array[start:] = values[: shard.count]
+            append(array, values[: shard.count])
         shard.count = 0
 
     def stop(self) -> None:
@@ -220,7 +211,9 @@ class TaskSetWriter:
                 f"no tile with labels came out of the source {self.meta.source!r}",
                 remedy="check the folder, the tile size, and that labels are not all 'ignore'",
             )
-        table = gpd.GeoDataFrame(self.rows, geometry="geometry", crs="EPSG:4326")
+        rows = pd.DataFrame(self.rows)
+        outlines = _to_lonlat(self._outlines, rows["crs"])
+        table = gpd.GeoDataFrame(rows, geometry=outlines, crs="EPSG:4326")
         self.meta.splits = {
             split: sorted(table.loc[table["split"] == split, "task"].unique()) for split in SPLITS
         }
@@ -238,29 +231,19 @@ def _native_outline(tile: SourceTile) -> Polygon | None:
 
 
 def _to_lonlat(
-    systems: Sequence[str | None], outlines: Sequence[BaseGeometry | None]
+    outlines: Sequence[Polygon | None], systems: pd.Series[str]
 ) -> list[BaseGeometry | None]:
-    """Outlines in EPSG:4326 (x = longitude), cut in two at the antimeridian."""
-    result = list(outlines)
-    groups: dict[str, list[int]] = {}
-    for i, crs in enumerate(systems):
-        if crs is not None and outlines[i] is not None:
-            groups.setdefault(crs, []).append(i)
-    for crs, group in groups.items():
+    """Outlines in EPSG:4326 (x = longitude); GDAL cuts them in two at the antimeridian."""
+    found: list[BaseGeometry | None] = list(outlines)
+    for crs, group in systems.groupby(systems).indices.items():  # no group for tiles without CRS
         if CRS.from_user_input(crs) == CRS.from_epsg(4326):
             continue
-        # One transformation for all corners: setting it up takes more time than doing it.
-        native = [outlines[i] for i in group]
-        xs, ys = shapely.get_coordinates(native).T
-        points = np.array(transform_points(crs, "EPSG:4326", xs, ys)).T
-        for i, lonlat in zip(group, shapely.set_coordinates(native, points), strict=True):
-            west, _, east, _ = lonlat.bounds
-            result[i] = lonlat if east - west < 180 else _cut_at_antimeridian(outlines[i], crs)
-    return result
-
-
-def _cut_at_antimeridian(outline: BaseGeometry | None, crs: str) -> BaseGeometry:
-    return shape(transform_geom(crs, "EPSG:4326", mapping(outline)))
+        places = [i for i in group if outlines[i] is not None]
+        # All at once: setting a transformation up takes ten times as long as doing it.
+        moved = transform_geom(crs, "EPSG:4326", [mapping(outlines[i]) for i in places])
+        for i, outline in zip(places, moved, strict=True):
+            found[i] = shape(outline)
+    return found
 
 
 def _corners(grid: Affine, rows: int, cols: int) -> list[tuple[float, float]]:
@@ -280,17 +263,45 @@ def _native_bounds(tile: SourceTile) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _new_array(path: Path, shape: tuple[int, ...], dtype: str, fill: int | bool) -> ZarrArray:
-    return zarr.create_array(
-        path,
-        shape=(0, *shape),
-        chunks=(1, *shape),
-        shards=(SHARD, *shape),
-        dtype=dtype,
-        fill_value=fill,
-        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
-        config={"write_empty_chunks": False},
-    )
+def new_array(path: Path, shape: tuple[int, ...], dtype: str, fill: int | bool) -> ZarrArray:
+    """Make an array (tile, …) without tiles, to `append` to; tiles all of `fill` take no room."""
+    with _codecs():
+        return zarr.create_array(
+            path,
+            shape=(0, *shape),
+            chunks=(1, *shape),
+            shards=(SHARD, *shape),
+            dtype=dtype,
+            fill_value=fill,
+            compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
+            config={"write_empty_chunks": False},
+        )
+
+
+def append(array: ZarrArray, tiles: NDArray[Any]) -> None:
+    """Write a shard, `SHARD` tiles, or what is left at the end.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    start = array.shape[0]
+    if not len(tiles):
+        return
+    try:
+        array.resize((start + len(tiles), *array.shape[1:]))
+        array[start:] = tiles
+    except RuntimeError as error:  # how zarrs passes on what the operating system refused
+        raise OSError(str(error)) from error
+
+
+def _codecs() -> AbstractContextManager[object]:
+    """Arrays opened herein are coded by zarrs, without zarr's detours for each tile.
+
+    In one thread: with several, the order of the tiles in a shard's file is that of the clock.
+    """
+    settings = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}
+    chosen: AbstractContextManager[object] = zarr.config.set(settings)
+    return chosen
 
 
 @contextmanager
@@ -474,7 +485,8 @@ class TaskSet:
 
 
 def _open_array(path: Path) -> ZarrArray:
-    array = zarr.open_array(path, mode="r")
+    with _codecs():
+        array = zarr.open_array(path, mode="r")
     assert isinstance(array, zarr.Array)
     return array
 
