@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def cut_pairs(
     min_labelled: float,
     read: ReadLabel = read_label,
     workers: int = 1,
-) -> Iterator[list[SourceTile]]:
+) -> Generator[list[SourceTile]]:
     """Yield, strip by strip, the tiles with enough labels.
 
     A pixel is labelled only where at least one band has data. How many tiles were left out is

@@ -5,7 +5,7 @@ Demir et al. 2018, doi:10.1109/CVPRW.2018.00031. Images have 0.5 m pixels and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -100,7 +100,7 @@ def deepglobe(
         notes=notes + grid_notes(headers),
     )
 
-    def tiles() -> Iterator[list[SourceTile]]:
+    def tiles() -> Generator[list[SourceTile]]:
         if split == "random":
             regions = _dealt(len(images), k or min(K_RANDOM, max(1, len(images) // 2)), seed)
         else:
@@ -114,7 +114,7 @@ def deepglobe(
             regions = [f"cluster_{number + 1:02d}" for number in clusters.of]
         yield from _cut(regions)
 
-    def _cut(regions: Sequence[str]) -> Iterator[list[SourceTile]]:
+    def _cut(regions: Sequence[str]) -> Generator[list[SourceTile]]:
         pairs = [Pair(i, _mask(i), r, season="") for i, r in zip(images, regions, strict=True)]
         meta.notes += size_notes(pairs, headers, tile)
         splits = assign_splits(regions, val=val, test=test, seed=seed)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -380,7 +380,7 @@ def _read_all(
     splits: Mapping[Scene, Split],
     expected: tuple[int, int],
     workers: int,
-) -> Iterator[list[SourceTile]]:
+) -> Generator[list[SourceTile]]:
     def cut(key: Key) -> list[SourceTile]:
         return _cut(root, key, plan[key], meta, splits[key[:2]], expected)
 

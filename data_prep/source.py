@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Source:
 
     meta: TaskSetMeta
     items: int
-    tiles: Iterator[list[SourceTile]]
+    tiles: Generator[list[SourceTile]]
 
 
 def prepare(source: Source, out: Path, *, overwrite: bool = False, quiet: bool = False) -> TaskSet:
@@ -54,12 +55,13 @@ def prepare(source: Source, out: Path, *, overwrite: bool = False, quiet: bool =
     with (
         create_taskset(out, source.meta, overwrite=overwrite) as writer,
         Progress(*columns, disable=quiet) as progress,
+        closing(source.tiles) as reading,  # its threads end, whatever happens
         # Each file is opened without this warning, but threads that do so at a time would undo it
         # for each other.
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
     ):
         for tiles in progress.track(
-            source.tiles, total=source.items, description=f"preparing {out.name}"
+            reading, total=source.items, description=f"preparing {out.name}"
         ):
             for tile in tiles:
                 writer.add(tile)

@@ -90,8 +90,8 @@ def unreadable(path: Path, error: Exception) -> UnreadableFile:
 def _reading(path: Path) -> Iterator[None]:
     """Whatever GDAL finds wrong inside the block is said of this file."""
     try:
-        # Of what is missing, libjpeg only warns, and nobody is told when GDAL decodes a whole PNG in
-        # one go: make both an error.
+        # Of what is missing, libjpeg only warns, and GDAL says nothing when it decodes a whole PNG
+        # in one go: make both an error.
         with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True, GDAL_PNG_WHOLE_IMAGE_OPTIM=False):
             yield
     except RasterioError as error:
