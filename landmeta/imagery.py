@@ -246,10 +246,11 @@ def _read_image(
     indexes = list(header.indexes)
     pixels = dataset.read(indexes, window=window)
     has_alpha = ColorInterp.alpha in dataset.colorinterp
+    masks = dataset.mask_flag_enums
     if has_alpha and not header.alpha:  # it is a band here, and GDAL's masks would come from it
         nodata = dataset.nodata
         valid = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
-    elif all(MaskFlags.all_valid in dataset.mask_flag_enums[i - 1] for i in indexes):
+    elif all(MaskFlags.all_valid in masks[i - 1] for i in indexes):
         valid = np.ones(pixels.shape, bool)
     else:
         valid = dataset.read_masks(indexes, window=window) > 0

@@ -193,13 +193,19 @@ class _Batch:
 
 
 def _batches(image: Image, rows: Axis, cols: Axis, size: int) -> Iterator[_Batch]:
-    """Read all windows, row by row; a window without any valid pixel needs no classifying."""
+    """Read all windows, row by row; a window without any valid pixel needs no classifying.
+
+    Neighbours are read in one go, as many as fit into a batch: each call of GDAL takes its time.
+    """
     windows: list[tuple[int, int]] = []
     images: list[NDArray[np.float32]] = []
     passed = 0
     for row, top in enumerate(rows.starts):
         for col, left in enumerate(cols.starts):
-            pixels = image.read(left, top, cols.span, rows.span)
+            if col % size == 0:
+                start, last = left, cols.starts[min(col + size, len(cols)) - 1]
+                together = image.read(start, top, last + cols.span - start, rows.span)
+            pixels = together[:, :, left - start : left - start + cols.span]
             passed += 1
             if not np.isnan(pixels).all():
                 windows.append((row, col))

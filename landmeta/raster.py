@@ -24,6 +24,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -36,6 +37,8 @@ from landmeta.taskset import Band
 
 BLOCK = 512
 """Rows and columns of a block of the outputs, the COG driver's own default."""
+CACHE = 16 * 2**20
+"""Bytes of decoded blocks that GDAL may keep in any case."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,26 @@ def open_image(
         image = Image(dataset, header, bands, notes)
         if image.grid.crs is None:
             notes.append(f"{path} has no coordinate reference system; its map cannot have one")
-        yield image
+        with _few_blocks_kept(dataset):
+            yield image
+
+
+@contextmanager
+def _few_blocks_kept(dataset: rasterio.DatasetReader) -> Iterator[None]:
+    """Have GDAL keep three rows of blocks, enough for who reads from the top down.
+
+    By itself it keeps decoded blocks until they take 5 % of the machine's memory.
+    """
+    rows = max(rows for rows, _ in dataset.block_shapes)
+    pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    with rasterio.Env():
+        before: int = get_gdal_config("GDAL_CACHEMAX")
+        enough = max(CACHE, 3 * rows * dataset.width * pixel)
+        set_gdal_config("GDAL_CACHEMAX", min(before, enough))
+        try:
+            yield
+        finally:  # the limit is the whole process's, and an Env within another leaves it changed
+            set_gdal_config("GDAL_CACHEMAX", before)
 
 
 def _match_bands(

@@ -12,6 +12,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config
 from rasterio.errors import RasterioIOError
 
 from landmeta.errors import (
@@ -21,7 +22,7 @@ from landmeta.errors import (
     UnreadableFile,
     WriteFailed,
 )
-from landmeta.raster import Grid, Layer, open_image, write_layers
+from landmeta.raster import CACHE, Grid, Layer, open_image, write_layers
 from landmeta.taskset import Band
 from tests.rasters import THREE, UTM, read_raster, write_raster
 
@@ -456,3 +457,13 @@ def test_full_disk(tmp_path):
     assert written == f"written {names}"
     sizes = [(tmp_path / name).stat().st_size for name in ("map.tif", "map.confidence.tif")]
     assert sizes[0] > 1_000_000 > sizes[1]
+
+
+def test_gdal_keeps_few_blocks_while_an_image_is_read_and_its_own_limit_comes_back(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.zeros((2, 64, 64), np.uint8))
+    with rasterio.Env():
+        before = get_gdal_config("GDAL_CACHEMAX")
+    with open_image(path, RED_NIR):
+        assert get_gdal_config("GDAL_CACHEMAX") == CACHE < before
+    with rasterio.Env():
+        assert get_gdal_config("GDAL_CACHEMAX") == before
