@@ -10,7 +10,7 @@ the median over the turns. "Cold" runs come after the system has been told to fo
 Preparing reads and writes. To tell the two apart, the finished arrays are also written alone: as a
 task set has them, compressed in shards, and as bare bytes. Preparing cannot be faster than reading,
 nor than writing, nor than both on all cores: the bound is the time of reading by the longest of
-these.
+these, counted in CPU seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -168,10 +167,6 @@ def measure(root: Path, name: str, workers: int, repeats: int) -> Figures:
             forget(files)
 
     wall, cpu = take_turns(kinds, repeats, clear)
-    bounds = [
-        r / max(r, w, (rc + wc) / (os.cpu_count() or 1))
-        for r, w, rc, wc in zip(wall["read"], wall["write"], cpu["read"], cpu["write"], strict=True)
-    ]
     return {
         "source": name,
         "workers": workers,
@@ -183,8 +178,18 @@ def measure(root: Path, name: str, workers: int, repeats: int) -> Figures:
         "cpu_seconds": medians(cpu),
         "share": ratio(wall["read"], wall["prepare"]),
         "share_cold": ratio(wall["read_cold"], wall["prepare_cold"]),
-        "bound": median(bounds),
+        "bound": bound(medians(cpu), workers),
     }
+
+
+def bound(cpu: Figures, workers: int) -> float:
+    """The share that preparing had if it were nothing but reading and writing, well overlapped.
+
+    Of CPU seconds, so that it does not depend on what else the machine does.
+    """
+    cores = os.cpu_count() or 1
+    reading = cpu["read"] / min(workers, cores)
+    return float(reading / max(reading, cpu["write"], (cpu["read"] + cpu["write"]) / cores))
 
 
 def _arrays(folder: Path) -> Iterator[Any]:
@@ -313,12 +318,19 @@ def main() -> None:
         "speed": found,
         "memory": memory,
     }
+    write_up(record)
+
+
+def write_up(record: Figures) -> None:
+    """Print, and write both files."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     setting = (
-        f"`python benchmarks/prepare.py`, {', '.join(f'{k} {v}' for k, v in versions.items())}, "
-        f"{machine()}, load {record['load']:.1f} at the end; median of {arguments.repeats} rounds. "
-        "Threads are those that read; preparing has one more that writes, and writing alone is "
-        "done by one."
+        f"`python benchmarks/prepare.py`, {versions}, {record['machine']}, load "
+        f"{record['load']:.1f} at the end; median of {record['repeats']} rounds. Threads are those "
+        "that read; preparing has one more that writes, and writing alone is done by one. Seconds "
+        "are of the clock, in which others' work on the machine counts; CPU seconds below."
     )
+    found, memory = record["speed"], record["memory"]
     publish("prepare", "Preparing", [setting, *tables(found, memory), verdict(found)], record)
 
 
