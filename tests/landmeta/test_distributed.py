@@ -39,8 +39,10 @@ def _parameters(folder):
 
 def _assert_same_run(alone, together):
     """Up to rounding: the parameters are apart by little of the way they came."""
-    for key in ("loss", "gradient_norm", "val_miou"):
+    for key in ("loss", "gradient_norm"):
         assert _log(together, key) == pytest.approx(_log(alone, key), rel=1e-5), key
+    miou = _log(alone, "val_miou")  # a pixel between two classes may fall to the other one
+    assert _log(together, "val_miou") == pytest.approx(miou, abs=0.01)
     net = trainable(build_net(UNetConfig.model_validate(NET), 3, 3, seed=0))
     start = torch.cat([net[k].detach().flatten() for k in sorted(net)])
     end = _parameters(alone)
