@@ -131,7 +131,7 @@ def _parts(run: training._Run) -> Figures:
         sums.append(time.perf_counter() - started)
     tiles = run.taskset.read([0])
     with FlopCounterMode(display=False) as counter:
-        gradient(run.loss(run.params, to_batch(tiles, run.device)), run.params)
+        gradient(run.method.loss(run.params, to_batch(tiles, run.device)), run.params)
     return {
         "read_tile_s": first / len(ids),
         "read_tile_again_s": again / len(ids),

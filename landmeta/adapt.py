@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
-from landmeta.adaptation import adapt_params
+from landmeta.adaptation import Adaptation, adapt_params
 from landmeta.atomic import refuse_existing
-from landmeta.checkpoint import Adaptation, load_checkpoint, save_checkpoint
+from landmeta.checkpoint import load_checkpoint, save_checkpoint
 from landmeta.device import DeviceName, choose_device
 from landmeta.errors import CheckpointMismatch, ConfigError, EmptyRegion, TooFewTiles
 from landmeta.legend import IGNORE, Legend
-from landmeta.losses import segmentation_loss, to_batch
+from landmeta.losses import to_batch
 from landmeta.support import Support, load_support, parse_pair
 from landmeta.taskset import TaskSet, Tiles
 
@@ -89,9 +90,9 @@ def adapt(
     how = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
     target = choose_device(device)
     ready = loaded.to(target)
-    loss = segmentation_loss(ready.net)
+    method, classes = ready.method, len(loaded.meta.legend)
     batch = to_batch(tiles, target)
-    params = adapt_params(loss, ready.params, batch, how)
+    params = adapt_params(method, ready.params, batch, how, classes)
     meta = loaded.meta.model_copy(
         update={
             "kind": "region",
@@ -106,8 +107,9 @@ def adapt(
             },
         }
     )
-    save_checkpoint(out, ready.net, params, meta, overwrite=overwrite)
-    before, after = loss(ready.params, batch).item(), loss(params, batch).item()
+    save_checkpoint(out, method, params, meta, overwrite=overwrite)
+    with torch.no_grad():
+        before, after = (method.loss(p, batch).item() for p in (ready.phi(), params))
     return Adapted(out, how, pixels, before, after)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,26 +17,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import landmeta
+from landmeta.adaptation import NO_ADAPTATION, Adaptation
 from landmeta.atomic import atomic_file
 from landmeta.errors import CheckpointMismatch, SourceNotFound, UnreadableFile, UnsafeFile
 from landmeta.legend import Legend
-from landmeta.model import Params, SegmentationNet, UNetConfig, build_net
+from landmeta.methods import Method, MethodSettings, make_method
+from landmeta.model import Params, UNetConfig
 from landmeta.taskset import Band, TaskSetMeta
 
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
-
-class Adaptation(BaseModel):
-    """How to adapt: an optimiser, its rate (α) and the number of steps (K)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    rate: Annotated[float, Field(gt=0)]
-    steps: Annotated[int, Field(ge=0)]
-
-
-NO_ADAPTATION = Adaptation(rate=1.0, steps=0)
 
 
 class CheckpointMeta(BaseModel):
@@ -45,10 +34,10 @@ class CheckpointMeta(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["landmeta-checkpoint"] = "landmeta-checkpoint"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     kind: Literal["meta", "region"]
     """meta: to be adapted; region: adapted to one region."""
-    method: str
+    settings: MethodSettings
     unet: UNetConfig
     bands: tuple[Band, ...]
     legend: Legend
@@ -87,22 +76,29 @@ class CheckpointMeta(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with its weights loaded, its trainable parameters, and its record."""
+    """A method with its network, its parameters (θ, or φ of a region model), and its record."""
 
-    net: SegmentationNet
+    method: Method
     params: Params
     meta: CheckpointMeta
 
     def to(self, device: torch.device) -> Checkpoint:
         """The same on another device."""
-        net = self.net.to(device)
+        self.method.to(device)
         params = {k: p.detach().to(device).requires_grad_() for k, p in self.params.items()}
-        return Checkpoint(net, params, self.meta)
+        return Checkpoint(self.method, params, self.meta)
+
+    def phi(self) -> Params:
+        """Parameters ready to map with: a region's own, or those for zero shots."""
+        if self.meta.kind == "region":
+            return self.params
+        with torch.no_grad():
+            return self.method.start(self.params, None, len(self.meta.legend))
 
 
 def save_checkpoint(
     path: Path,
-    net: SegmentationNet,
+    method: Method,
     params: Params,
     meta: CheckpointMeta,
     *,
@@ -114,7 +110,7 @@ def save_checkpoint(
         OutputExists: `path` exists and `overwrite` is False.
         WriteFailed: the disk is full or not writable.
     """
-    tensors = dict(params) | dict(net.named_buffers())
+    tensors = dict(params) | method.kept_buffers()
     write_tensors(path, tensors, {"landmeta": meta.model_dump_json()}, overwrite=overwrite)
 
 
@@ -131,16 +127,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     tensors, metadata = read_tensors(path)
     try:
         meta = CheckpointMeta.model_validate_json(metadata["landmeta"])
-        net = build_net(meta.unet, len(meta.bands), len(meta.legend))
-        net.load_state_dict(tensors)
+        method = make_method(meta.settings, meta.unet, len(meta.bands), len(meta.legend))
+        params = method.load(tensors, adapted=meta.kind == "region")
     except (KeyError, ValidationError, RuntimeError) as error:
         raise CheckpointMismatch(
             f"is no landmeta checkpoint of this version: {error}",
             remedy="use a file written by 'landmeta train' or 'landmeta adapt' of this version",
             path=path,
         ) from error
-    params = {k: p.detach().requires_grad_() for k, p in net.named_parameters()}
-    return Checkpoint(net.eval(), params, meta)
+    return Checkpoint(method, params, meta)
 
 
 def write_tensors(

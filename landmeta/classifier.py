@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.func import functional_call
 
 from landmeta.checkpoint import load_checkpoint
-from landmeta.device import DeviceName, choose_device, mixed_precision
+from landmeta.device import DeviceName, choose_device
 from landmeta.legend import Legend
 from landmeta.taskset import Band
 
@@ -34,6 +33,7 @@ class NetworkClassifier:
         self.path = path
         self.device = choose_device(device)
         self.checkpoint = load_checkpoint(path).to(self.device)
+        self._phi = self.checkpoint.phi()
         meta = self.checkpoint.meta
         self.band_specs: tuple[Band, ...] = meta.bands
         self.bands: tuple[str, ...] = tuple(b.name for b in meta.bands)
@@ -46,7 +46,7 @@ class NetworkClassifier:
         return {
             "landmeta_model": self.path.name,
             "landmeta_model_sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
-            "landmeta_method": meta.method,
+            "landmeta_method": meta.settings.method,
             "landmeta_provenance": json.dumps(_without_config(meta.provenance)),
         }
 
@@ -61,9 +61,8 @@ class NetworkClassifier:
             Shape (tile, class, row, col); sums to 1 over classes.
         """
         batch = torch.from_numpy(image).to(self.device, memory_format=torch.channels_last)
-        with mixed_precision(self.device):
-            logits = functional_call(self.checkpoint.net, self.checkpoint.params, (batch,))
-        probabilities: NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
+        logits = self.checkpoint.method.logits(self._phi, batch)
+        probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
         return probabilities
 
 

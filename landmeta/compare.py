@@ -20,7 +20,7 @@ from landmeta.episodes import Episode, EpisodeSampler
 from landmeta.errors import ConfigError
 from landmeta.evaluate import read_episode
 from landmeta.legend import Labels
-from landmeta.losses import predict_classes, segmentation_loss, to_batch
+from landmeta.losses import predict_classes, to_batch
 from landmeta.model import Params
 from landmeta.pictures import plot_region, plot_scores
 from landmeta.report import write_report
@@ -61,20 +61,16 @@ class _Method:
     device: torch.device
 
     def adapt(self, support: Tiles, shots: int) -> Params:
-        how = self.checkpoint.meta.adaptation_for(shots)
-        if not how.steps:
-            return self.checkpoint.params
+        made, how = self.checkpoint, self.checkpoint.meta.adaptation_for(shots)
         first = Tiles(support.image[:shots], support.label[:shots])
-        return adapt_params(
-            segmentation_loss(self.checkpoint.net),
-            self.checkpoint.params,
-            to_batch(first, self.device),
-            how,
-        )
+        batch = to_batch(first, self.device) if shots else None
+        return adapt_params(made.method, made.params, batch, how, len(made.meta.legend))
 
     def maps(self, params: Params, query: Tiles) -> Labels:
         image = to_batch(query, self.device).image
-        predicted: Labels = predict_classes(self.checkpoint.net, params, image).cpu().numpy()
+        predicted: Labels = (
+            predict_classes(self.checkpoint.method.logits, params, image).cpu().numpy()
+        )
         return predicted
 
 

@@ -7,32 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from landmeta.checkpoint import Adaptation
+from landmeta.adaptation import Adaptation
 from landmeta.device import DeviceName
 from landmeta.errors import ConfigError
+from landmeta.methods.settings import Count, InnerConfig, MethodSettings, Positive, Rate, Section
 from landmeta.model import UNetConfig
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InnerConfig(_Section):
-    """The inner loop: K steps of gradient descent at rate α."""
-
-    steps: Positive = 5
-    rate: Rate = 0.1
-    hvp: Literal["exact", "forward_over_reverse", "central", "forward"] = "exact"
-    """Second derivatives of MAML: exact, or by differences of gradients (smooth networks only)."""
-
-
-class EpisodeConfig(_Section):
+class EpisodeConfig(Section):
     """Tiles per episode, and episodes (tasks) per meta-step."""
 
     shots: Positive = 5
@@ -40,7 +24,7 @@ class EpisodeConfig(_Section):
     tasks: Positive = 2
 
 
-class OuterConfig(_Section):
+class OuterConfig(Section):
     """The outer loop: Adam with a cosine schedule to a hundredth of its rate."""
 
     steps: Positive = 1000
@@ -49,7 +33,7 @@ class OuterConfig(_Section):
     """Largest norm of the meta-gradient; longer ones are scaled down."""
 
 
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """Scoring on the validation regions while training; the best checkpoint is kept."""
 
     every: Positive = 100
@@ -58,7 +42,7 @@ class ValidationConfig(_Section):
     queries: Positive = 10
 
 
-class TuneConfig(_Section):
+class TuneConfig(Section):
     """Search for the way to adapt, per number of shots, on the validation regions only.
 
     Every optimiser and rate is followed through all of `steps`; the trained inner loop of a
@@ -79,13 +63,12 @@ class TuneConfig(_Section):
         return self
 
 
-class TrainConfig(_Section):
-    """`landmeta train CONFIG`."""
+class TrainConfig(MethodSettings):
+    """`landmeta train CONFIG`: a method, and how to train it."""
 
     taskset: Path
     out: Path
     """Folder of the run: config.json, log.jsonl, state and checkpoint."""
-    method: Literal["maml", "fomaml", "pretrain", "scratch"]
     seed: int = 0
     device: DeviceName = "auto"
     init: Path | None = None
@@ -94,13 +77,18 @@ class TrainConfig(_Section):
     """Turn and mirror training tiles at random."""
     tensorboard: bool = False
     model: UNetConfig = UNetConfig()
-    inner: InnerConfig = InnerConfig()
     episodes: EpisodeConfig = EpisodeConfig()
     batch: Positive = 16
     """Tiles per step of supervised pretraining."""
     outer: OuterConfig = OuterConfig()
     validation: ValidationConfig = ValidationConfig()
     tune: TuneConfig = TuneConfig()
+
+    def settings(self) -> MethodSettings:
+        """The method alone, as a checkpoint remembers it."""
+        return MethodSettings.model_validate(
+            {name: getattr(self, name) for name in MethodSettings.model_fields}
+        )
 
     @model_validator(mode="after")
     def _differences_need_a_smooth_network(self) -> TrainConfig:
@@ -113,7 +101,7 @@ class TrainConfig(_Section):
         return self
 
 
-class CompareConfig(_Section):
+class CompareConfig(Section):
     """`landmeta compare CONFIG`."""
 
     taskset: Path
@@ -132,7 +120,7 @@ class CompareConfig(_Section):
     """Shots of the maps in the picture of each region."""
 
 
-Config = TypeVar("Config", bound=_Section)
+Config = TypeVar("Config", bound=Section)
 
 
 def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> Config:

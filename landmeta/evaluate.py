@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from landmeta.episodes import Episode
 from landmeta.losses import predict_classes, to_batch
+from landmeta.methods.base import Method
 from landmeta.model import Params
 from landmeta.scores import Confusion, confusion_matrix
 from landmeta.taskset import TaskSet, Tiles
 
 
 def confusion_on(
-    net: nn.Module, params: Params, tiles: Tiles, classes: int, device: torch.device
+    method: Method, phi: Params, tiles: Tiles, classes: int, device: torch.device
 ) -> Confusion:
-    """Confusion matrix of the network's predictions on `tiles`, shape (truth, predicted)."""
-    predicted = predict_classes(net, params, to_batch(tiles, device).image)
+    """Confusion matrix of an adapted method's predictions, shape (truth, predicted)."""
+    predicted = predict_classes(method.logits, phi, to_batch(tiles, device).image)
     return confusion_matrix(tiles.label, predicted.cpu().numpy(), classes)
 
 

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from landmeta import distributed
 from landmeta.config import TrainConfig
-from landmeta.device import precision
 from landmeta.episodes import EpisodeSampler, dihedral, draw_turns, turned
 from landmeta.errors import ConfigError
 from landmeta.legend import IGNORE
 from landmeta.losses import to_batch
-from landmeta.meta import fomaml, maml
-from landmeta.meta.hessian import DIFFERENCES, norm
-from landmeta.meta.inner import Loss, gradient
+from landmeta.meta.hessian import norm
+from landmeta.meta.inner import gradient
+from landmeta.methods import EpisodeBatch, EpisodicMethod, Method
 from landmeta.model import Params
 from landmeta.taskset import TaskSet, Tiles
 
@@ -26,9 +25,6 @@ Work = list[tuple[Tiles, Tiles]]
 
 Of several processes that train together, each has its share of the tasks (or tiles).
 """
-
-META_METHODS = ("maml", "fomaml")
-"""Those that follow a meta-gradient."""
 
 
 class Learner(Protocol):
@@ -47,8 +43,8 @@ class Learner(Protocol):
         """Read and augment the tiles of an outer step."""
         ...
 
-    def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
-        """Loss (before the step) and gradient."""
+    def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
+        """Loss (before the step) and gradient; `progress` is the share of the training done."""
         ...
 
     def weight(self, work: Work) -> float:
@@ -60,49 +56,33 @@ class MetaLearner:
     """Follows a meta-gradient, averaged over the tasks of a step."""
 
     def __init__(
-        self, config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
+        self, config: TrainConfig, taskset: TaskSet, method: EpisodicMethod, device: torch.device
     ) -> None:
         sizes = config.episodes
         self.sampler = EpisodeSampler(
             taskset, "train", shots=sizes.shots, queries=sizes.queries, seed=config.seed
         )
-        self.config, self.taskset, self.loss, self.device = config, taskset, loss, device
+        self.config, self.taskset, self.method, self.device = config, taskset, method, device
         self.items = sizes.tasks
         self.images = sizes.tasks * (sizes.shots + sizes.queries)
 
-    def meta_gradient(self, params: Params, support: Tiles, query: Tiles) -> tuple[Tensor, Params]:
-        """Query loss and meta-gradient on one task."""
-        inner = self.config.inner
-        batches = to_batch(support, self.device), to_batch(query, self.device)
-        steps, rate = inner.steps, inner.rate
-        if self.config.method == "fomaml":
-            return fomaml.meta_gradient(self.loss, params, *batches, steps=steps, rate=rate)
-        return maml.meta_gradient(
-            self.loss,
-            params,
-            *batches,
-            steps=steps,
-            rate=rate,
-            hvp=inner.hvp,
-            dtype=precision(self.device),
-        )
-
-    def difference_error(self, params: Params, work: Work) -> float | None:
+    def difference_error(self, params: Params, work: Work, progress: float) -> float | None:
         """Relative error of the meta-gradient on the first task; None where it is exact.
 
         ‖by differences − exact‖ / ‖exact‖.
         """
-        inner = self.config.inner
-        if self.config.method != "maml" or inner.hvp not in DIFFERENCES:
+        reference = self.method.exact()
+        if reference is None:
             return None
-        support, query = work[0]
-        _, found = self.meta_gradient(params, support, query)
-        batches = to_batch(support, self.device), to_batch(query, self.device)
-        _, exact = maml.meta_gradient(
-            self.loss, params, *batches, steps=inner.steps, rate=inner.rate
-        )
+        episode = self._episode(*work[0])
+        _, found = self.method.meta_gradient(params, episode, progress)
+        _, exact = reference.meta_gradient(params, episode, progress)
         apart = {name: found[name] - exact[name] for name in exact}
         return float(norm(apart) / norm(exact))
+
+    def _episode(self, support: Tiles, query: Tiles) -> EpisodeBatch:
+        batches = to_batch(support, self.device), to_batch(query, self.device)
+        return EpisodeBatch(*batches, classes=len(self.taskset.legend))
 
     def load(self, step: int) -> Work:
         """Support and query tiles of the step's episodes."""
@@ -118,11 +98,12 @@ class MetaLearner:
             work.append((support, query))
         return work
 
-    def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
+    def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
         """Mean query loss and mean meta-gradient over the tasks."""
         losses, total = [], {name: torch.zeros_like(p) for name, p in params.items()}
         for support, query in work:
-            task_loss, grads = self.meta_gradient(params, support, query)
+            episode = self._episode(support, query)
+            task_loss, grads = self.method.meta_gradient(params, episode, progress)
             losses.append(task_loss)
             for name, g in grads.items():
                 total[name] += g / len(work)
@@ -137,9 +118,9 @@ class SupervisedLearner:
     """Ordinary training on tiles of all training regions: the pretraining baseline."""
 
     def __init__(
-        self, config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
+        self, config: TrainConfig, taskset: TaskSet, method: Method, device: torch.device
     ) -> None:
-        self.config, self.taskset, self.loss, self.device = config, taskset, loss, device
+        self.config, self.taskset, self.method, self.device = config, taskset, method, device
         self.ids = taskset.split_ids("train")
         self.items = self.images = min(config.batch, len(self.ids))
         self._order = (-1, self.ids)
@@ -161,10 +142,10 @@ class SupervisedLearner:
             self._order = (epoch, rng.permutation(self.ids))
         return int(self._order[1][place])
 
-    def gradient(self, params: Params, work: Work) -> tuple[Tensor, Params]:
+    def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
         """Loss and its plain gradient."""
         ((tiles, _),) = work
-        loss = self.loss(params, to_batch(tiles, self.device))
+        loss = self.method.loss(params, to_batch(tiles, self.device))
         return loss.detach(), gradient(loss, params)
 
     def weight(self, work: Work) -> float:
@@ -174,19 +155,22 @@ class SupervisedLearner:
 
 
 def make_learner(
-    config: TrainConfig, taskset: TaskSet, loss: Loss, device: torch.device
+    config: TrainConfig, taskset: TaskSet, method: Method, device: torch.device
 ) -> Learner:
     """The learner of the config's method.
 
     Raises:
         ConfigError: there are more processes than a step has tasks (or tiles).
     """
-    meta = config.method in META_METHODS
-    learner = (MetaLearner if meta else SupervisedLearner)(config, taskset, loss, device)
+    learner: Learner = (
+        MetaLearner(config, taskset, method, device)
+        if isinstance(method, EpisodicMethod)
+        else SupervisedLearner(config, taskset, method, device)
+    )
+    unit, setting = ("tasks", "episodes.tasks") if method.episodic else ("tiles", "batch")
     if learner.items < distributed.size():
         raise ConfigError(
-            f"{learner.items} {'tasks' if meta else 'tiles'} in a step cannot be split over "
-            f"{distributed.size()} processes",
-            remedy=f"raise {'episodes.tasks' if meta else 'batch'}, or start fewer processes",
+            f"{learner.items} {unit} in a step cannot be split over {distributed.size()} processes",
+            remedy=f"raise {setting}, or start fewer processes",
         )
     return learner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -68,11 +69,9 @@ def pinned(work: list[tuple[Tiles, Tiles]]) -> list[tuple[Tiles, Tiles]]:
 
 
 @torch.no_grad()
-def predict_classes(net: nn.Module, params: Params, image: Tensor, chunk: int = 16) -> Tensor:
+def predict_classes(
+    logits: Callable[[Params, Tensor], Tensor], phi: Params, image: Tensor, chunk: int = 16
+) -> Tensor:
     """Most likely class index of each pixel, shape (tile, row, col) uint8."""
-    parts = []
-    for part in torch.split(image, chunk):
-        with mixed_precision(image.device):
-            logits = functional_call(net, params, (part,))
-        parts.append(logits.argmax(1).to(torch.uint8))
+    parts = [logits(phi, part).argmax(1).to(torch.uint8) for part in torch.split(image, chunk)]
     return torch.cat(parts)

@@ -14,6 +14,7 @@ from landmeta.errors import TooLittleMemory
 from landmeta.legend import IGNORE
 from landmeta.meta.hessian import DIFFERENCES
 from landmeta.meta.inner import Batch, Loss, gradient
+from landmeta.methods import EpisodicMethod, Method
 from landmeta.model import Params
 
 
@@ -132,7 +133,7 @@ def room_for_tiles(step: int, device: torch.device) -> int:
 
 
 def refuse_what_will_not_fit(
-    config: TrainConfig, loss: Loss, params: Params, bands: int, tile_size: int
+    config: TrainConfig, method: Method, params: Params, bands: int, tile_size: int
 ) -> int:
     """Estimate a step of the run, its validation and tuning, and compare with what is free.
 
@@ -146,17 +147,21 @@ def refuse_what_will_not_fit(
     free = free_bytes(device)
     if free is None:
         return 0
-    meta, sizes = config.method in ("maml", "fomaml"), config.episodes
-    second_order = config.method == "maml" and config.inner.hvp not in DIFFERENCES
-    step = measure(loss, params, bands, tile_size, 2**config.model.depth, second_order=second_order)
+    sizes = config.episodes
+    second_order, steps = False, 0
     tiles = {"tune.shots": max(config.tune.shots)}
-    if meta:
+    if isinstance(method, EpisodicMethod):
+        second_order = method.second_order and config.inner.hvp not in DIFFERENCES
+        steps = method.kept_gradients
         tiles |= {"episodes.queries": sizes.queries, "validation.shots": config.validation.shots}
         tiles |= {"episodes.shots": sizes.shots}
     elif config.method == "pretrain":
         tiles |= {"batch": -(-config.batch // distributed.size())}
     shots = sizes.shots if second_order else 0
-    steps = config.inner.steps if config.method == "maml" else 0
+    phi = method.start(params, None, method.classes)
+    step = measure(
+        method.loss, phi, bands, tile_size, 2**config.model.depth, second_order=second_order
+    )
     most = max(tiles, key=lambda name: tiles[name])
     need = step.bytes(shots=shots, tiles=tiles[most], steps=steps)
     if need <= free:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -55,7 +56,13 @@ class SegmentationNet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: UNetConfig, bands: int, classes: int) -> None:
+    def __init__(
+        self,
+        config: UNetConfig,
+        bands: int,
+        classes: int,
+        head: Callable[[int, int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(bands, 1, 1))
         self.register_buffer("std", torch.ones(bands, 1, 1))
@@ -67,7 +74,8 @@ class SegmentationNet(nn.Module):
             nn.Conv2d(width, width, 1),
             _activation(config),
         )
-        self.head = nn.Conv2d(config.decoder_channels[-1] + width, classes, 3, padding=1)
+        features = config.decoder_channels[-1] + width
+        self.head = (head or _convolution)(features, classes)
         # The order of the images too, so that a GPU need not reorder weights at each call.
         self.to(memory_format=torch.channels_last)
 
@@ -76,23 +84,43 @@ class SegmentationNet(nn.Module):
         self.mean.copy_(mean.view(-1, 1, 1))
         self.std.copy_(std.view(-1, 1, 1))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+    def forward(self, image: Tensor, features_only: bool = False) -> Tensor:
+        """Logits of images, or what the head makes them of, (tile, feature, row, col)."""
         bands = torch.nan_to_num((image - self.mean) / self.std, nan=0.0)
         features = torch.cat([self.unet(bands), self.skip(bands)], dim=1)
+        if features_only:
+            return features
         logits: Tensor = self.head(features)
         return logits
 
 
-def build_net(config: UNetConfig, bands: int, classes: int, seed: int = 0) -> SegmentationNet:
+def _convolution(features: int, classes: int) -> nn.Module:
+    return nn.Conv2d(features, classes, 3, padding=1)
+
+
+def build_net(
+    config: UNetConfig,
+    bands: int,
+    classes: int,
+    seed: int = 0,
+    head: Callable[[int, int], nn.Module] | None = None,
+) -> SegmentationNet:
     """A freshly initialised network; the same seed gives the same weights.
+
+    Args:
+        config: of the U-Net.
+        bands: of its images.
+        classes: of its legend.
+        seed: of its weights.
+        head: makes the head of the numbers of features and classes; a 3 x 3 convolution if not
+            given.
 
     Raises:
         ConfigError: no such encoder, or depth and decoder channels do not fit together.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SegmentationNet(config, bands, classes)
+        return SegmentationNet(config, bands, classes, head)
 
 
 def trainable(net: nn.Module) -> Params:

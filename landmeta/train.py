@@ -31,11 +31,9 @@ from torch import Tensor
 
 import landmeta
 from landmeta import distributed
-from landmeta.adaptation import adapt_params
+from landmeta.adaptation import NO_ADAPTATION, adapt_params
 from landmeta.atomic import refuse_existing, write_failed, write_text
 from landmeta.checkpoint import (
-    NO_ADAPTATION,
-    Adaptation,
     CheckpointMeta,
     load_checkpoint,
     read_tensors,
@@ -53,11 +51,12 @@ from landmeta.errors import (
     WriteFailed,
 )
 from landmeta.evaluate import confusion_on, read_episode
-from landmeta.learners import META_METHODS, Learner, MetaLearner, Work, make_learner
-from landmeta.losses import pinned, segmentation_loss, to_batch
+from landmeta.initial import start_from
+from landmeta.learners import Learner, MetaLearner, Work, make_learner
+from landmeta.losses import pinned, to_batch
 from landmeta.memory import refuse_what_will_not_fit, room_for_tiles
-from landmeta.meta.inner import Loss
-from landmeta.model import Params, SegmentationNet, build_net, trainable
+from landmeta.methods import Method, make_method
+from landmeta.model import Params
 from landmeta.pace import Pace
 from landmeta.runlog import RunLog
 from landmeta.scores import scores
@@ -86,7 +85,7 @@ def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> 
         if distributed.is_first() and not resume:
             remedy = "go on with it by --resume, or name another folder as 'out'"
             refuse_existing(config.out, overwrite=False, remedy=remedy)
-        run = _Run(config, taskset, _network(config, taskset), device)
+        run = _Run(config, taskset, *_initial(config, taskset), device)
         with _resumable(config.out):
             if distributed.is_first():
                 _open_folder(config, run, resume)
@@ -156,27 +155,21 @@ def _check_same_config(config: TrainConfig) -> None:
         )
 
 
-def _network(config: TrainConfig, taskset: TaskSet) -> SegmentationNet:
+def _initial(config: TrainConfig, taskset: TaskSet) -> tuple[Method, Params]:
+    """The method and θ before the first step."""
     tile, factor = taskset.meta.tile_size, 2**config.model.depth
     if tile % factor:
         raise ConfigError(
             f"tiles of {tile} px cannot be halved {config.model.depth} times",
             remedy=f"lower model.depth, or prepare tiles of a multiple of {factor} px",
         )
-    if config.init is None:
-        net = build_net(config.model, len(taskset.bands), len(taskset.legend), config.seed)
-        if distributed.is_first():  # the others get them from there
-            net.set_standardisation(*band_statistics(taskset, config.seed))
-        return net
-    start = load_checkpoint(config.init)
-    start.meta.check_fits(taskset.meta, config.init)
-    if start.meta.unet != config.model:
-        raise CheckpointMismatch(
-            f"holds the network {start.meta.unet}, but the config asks for {config.model}",
-            remedy="use the same model section as the run that made it",
-            path=config.init,
-        )
-    return start.net
+    bands, classes = len(taskset.bands), len(taskset.legend)
+    method = make_method(config.settings(), config.model, bands, classes, config.seed)
+    if config.init is not None:
+        return method, start_from(config.init, method, config.model, taskset.meta)
+    if distributed.is_first():  # the others get them from there
+        method.net.set_standardisation(*band_statistics(taskset, config.seed))
+    return method, method.initial()
 
 
 def band_statistics(taskset: TaskSet, seed: int, most: int = 1000) -> tuple[Tensor, Tensor]:
@@ -210,13 +203,20 @@ class _Run:
     """The state of one training run."""
 
     def __init__(
-        self, config: TrainConfig, taskset: TaskSet, net: SegmentationNet, device: torch.device
+        self,
+        config: TrainConfig,
+        taskset: TaskSet,
+        method: Method,
+        params: Params,
+        device: torch.device,
     ) -> None:
         self.config, self.taskset, self.device = config, taskset, device
-        self.net = net.to(device)
-        self.loss: Loss = segmentation_loss(self.net)
-        self.learner: Learner = make_learner(config, taskset, self.loss, device)
-        self.params: Params = trainable(self.net)
+        self.method = method
+        method.to(device)
+        self.learner: Learner = make_learner(config, taskset, method, device)
+        self.params: Params = {
+            name: p.detach().to(device).clone().requires_grad_() for name, p in params.items()
+        }
         self.optimizer = torch.optim.Adam(list(self.params.values()), lr=config.outer.rate)
         for p in self.params.values():  # as Adam would do in its first step
             self.optimizer.state[p] = {
@@ -234,9 +234,7 @@ class _Run:
         for task in self.validation.tasks:  # said now, not when hours of training are over
             check_tiles(taskset, task, max(config.tune.shots) + 1)
         bands = len(taskset.bands)
-        need = refuse_what_will_not_fit(
-            config, self.loss, self.params, bands, taskset.meta.tile_size
-        )
+        need = refuse_what_will_not_fit(config, method, self.params, bands, taskset.meta.tile_size)
         taskset.keep_in_memory(room_for_tiles(need, device))
         self.checkpoint_path = config.out / "checkpoint.safetensors"
         self.state_path = config.out / "state.safetensors"
@@ -256,7 +254,7 @@ class _Run:
         )
         started, before = time.perf_counter(), self.seconds
         pace = Pace()
-        unit = "episodes" if config.method in META_METHODS else "tiles"
+        unit = "episodes" if self.method.episodic else "tiles"
         miou = math.nan
         try:
             with Progress(*columns, disable=quiet or self.config.method == "scratch") as progress:
@@ -282,6 +280,10 @@ class _Run:
         finally:
             log.close()
 
+    def _progress(self) -> float:
+        """Share of the training that is done."""
+        return self.step / self.config.outer.steps
+
     def _works(self) -> Iterator[Work]:
         """The tiles of each remaining step, read one step ahead in the background."""
         last = 0 if self.config.method == "scratch" else self.config.outer.steps
@@ -299,7 +301,7 @@ class _Run:
     def _outer_step(self, work: Work) -> tuple[float, float]:
         outer = self.config.outer
         try:
-            loss, grads = self.learner.gradient(self.params, work)
+            loss, grads = self.learner.gradient(self.params, work, self._progress())
         except torch.OutOfMemoryError as error:
             raise TooLittleMemory(
                 f"step {self.step + 1} on {describe(self.device)}: {str(error).splitlines()[0]}",
@@ -326,25 +328,20 @@ class _Run:
 
     # ---- validation and saving ----------------------------------------------------------------
 
-    def _trained_adaptation(self) -> Adaptation | None:
-        """The inner loop the network is meta-trained with, if it is."""
-        if self.config.method not in META_METHODS:
-            return None
-        return Adaptation(rate=self.config.inner.rate, steps=self.config.inner.steps)
-
     def validate(self) -> tuple[float, float]:
         """Mean over validation regions of mIoU and accuracy on query tiles.
 
         After the inner loop for a meta-learned network, as it is for a pretrained one.
         """
-        how = self._trained_adaptation() or NO_ADAPTATION
+        how = self.method.trained() or NO_ADAPTATION
         classes = len(self.taskset.legend)
         draws = [(t, d) for t in self.validation.tasks for d in range(self.config.validation.draws)]
         results = np.zeros((len(draws), 2))
         for row in distributed.own(range(len(draws))):
             support, query = read_episode(self.taskset, self.validation.draw(*draws[row]))
-            adapted = adapt_params(self.loss, self.params, to_batch(support, self.device), how)
-            found = scores(confusion_on(self.net, adapted, query, classes, self.device))
+            batch = to_batch(support, self.device)
+            adapted = adapt_params(self.method, self.params, batch, how, classes)
+            found = scores(confusion_on(self.method, adapted, query, classes, self.device))
             results[row] = found.miou, found.accuracy
         distributed.add([torch.from_numpy(results)])
         miou, accuracy = np.nanmean(results, axis=0).tolist()
@@ -352,7 +349,7 @@ class _Run:
 
     def _log_difference_error(self, log: RunLog, work: Work) -> None:
         if isinstance(self.learner, MetaLearner):
-            error = self.learner.difference_error(self.params, work)
+            error = self.learner.difference_error(self.params, work, self._progress())
             if error is not None:
                 log.write(self.step, meta_gradient_error=error)
 
@@ -374,7 +371,7 @@ class _Run:
     def _save_checkpoint(self) -> None:
         if distributed.is_first():
             record = self._record()
-            save_checkpoint(self.checkpoint_path, self.net, self.params, record, overwrite=True)
+            save_checkpoint(self.checkpoint_path, self.method, self.params, record, overwrite=True)
 
     def finish(self, quiet: bool) -> None:
         """Find how the best checkpoint is best adapted with each number of shots; store it there.
@@ -384,19 +381,16 @@ class _Run:
         if self.config.method == "scratch":
             self._save_checkpoint()
         params, config = self._best_params(), self.config.tune
-        self.net.eval()
         trials = tune(
-            self.net,
-            self.loss,
+            self.method,
             params,
             self.taskset,
             config,
-            trained=self._trained_adaptation(),
             seed=self.config.seed + 1,
             device=self.device,
         )
         count = len(config.shots) * sum(
-            len(steps) for _, steps in candidates(config, self._trained_adaptation())
+            len(steps) for _, steps in candidates(config, self.method.trained())
         )
         with Progress(disable=quiet) as progress:
             done = list(progress.track(trials, total=count, description="tuning the adaptation"))
@@ -409,7 +403,7 @@ class _Run:
         write_text(self.config.out / "tuning.csv", table + "\n", overwrite=True)
         trained = load_checkpoint(self.checkpoint_path)
         meta = trained.meta.model_copy(update={"adaptation": best(done)})
-        save_checkpoint(self.checkpoint_path, trained.net, trained.params, meta, overwrite=True)
+        save_checkpoint(self.checkpoint_path, trained.method, trained.params, meta, overwrite=True)
 
     def _best_params(self) -> Params:
         """The checkpoint's parameters. The first process alone is sure to see its file."""
@@ -426,13 +420,13 @@ class _Run:
         config, data = self.config, self.taskset.meta
         return CheckpointMeta(
             kind="meta",
-            method=config.method,
+            settings=config.settings(),
             unet=config.model,
             bands=data.bands,
             legend=data.legend,
             gsd=data.gsd,
             tile_size=data.tile_size,
-            adaptation={self.config.validation.shots: self._trained_adaptation() or NO_ADAPTATION},
+            adaptation={self.config.validation.shots: self.method.trained() or NO_ADAPTATION},
             provenance={
                 "taskset": data.source,
                 "training_regions": data.splits.get("train", []),
@@ -451,7 +445,7 @@ class _Run:
         if not distributed.is_first():
             return
         tensors = {f"param/{k}": p for k, p in self.params.items()}
-        tensors |= {f"buffer/{k}": b for k, b in self.net.named_buffers()}
+        tensors |= {f"buffer/{k}": b for k, b in self.method.kept_buffers().items()}
         for name, p in self.params.items():
             moments = self.optimizer.state[p]
             tensors[f"exp_avg/{name}"] = moments["exp_avg"]
@@ -472,7 +466,7 @@ class _Run:
         try:
             record = json.loads(metadata["landmeta"])
             with torch.no_grad():
-                for name, buffer in self.net.named_buffers():
+                for name, buffer in self.method.kept_buffers().items():
                     buffer.copy_(tensors[f"buffer/{name}"])
                 for name, p in self.params.items():
                     p.copy_(tensors[f"param/{name}"])
@@ -494,6 +488,8 @@ class _Run:
         numbers = (self.step, self.seconds, self.best.score, self.best.step)
         where = torch.tensor(numbers, dtype=torch.float64)
         moments = [t for state in self.optimizer.state.values() for t in state.values()]
-        distributed.follow_first([where, *self.params.values(), *self.net.buffers(), *moments])
+        distributed.follow_first(
+            [where, *self.params.values(), *self.method.net.buffers(), *moments]
+        )
         step, self.seconds, score, best_step = where.tolist()
         self.step, self.best = int(step), _Best(score, int(best_step))

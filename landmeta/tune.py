@@ -10,16 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from landmeta import distributed
-from landmeta.adaptation import trajectory
-from landmeta.checkpoint import Adaptation
+from landmeta.adaptation import Adaptation, trajectory
 from landmeta.config import TuneConfig
 from landmeta.episodes import EpisodeSampler
 from landmeta.evaluate import confusion_on
 from landmeta.losses import to_batch
-from landmeta.meta.inner import Loss
+from landmeta.methods.base import Method
 from landmeta.model import Params
 from landmeta.scores import scores
 from landmeta.taskset import TaskSet
@@ -44,31 +42,31 @@ def candidates(
     rates += [Adaptation(optimizer="adam", rate=r, steps=last) for r in config.adam_rates]
     found = [(how, steps) for how in rates]
     if trained is not None:
-        own = sorted({trained.steps, *(s for s in steps if s)})
-        found = [(trained, own)] + [(h, s) for h, s in found if h.rate != trained.rate]
+        own = sorted({trained.steps, *(s for s in steps if s)}) if trained.steps else [0]
+        found = [(trained, own)] + [(h, s) for h, s in found if not _same(h, trained)]
     return found
 
 
+def _same(first: Adaptation, second: Adaptation) -> bool:
+    return (first.optimizer, first.rate) == (second.optimizer, second.rate)
+
+
 def tune(
-    net: nn.Module,
-    loss: Loss,
+    method: Method,
     params: Params,
     taskset: TaskSet,
     config: TuneConfig,
     *,
-    trained: Adaptation | None,
     seed: int,
     device: torch.device,
 ) -> Iterator[Trial]:
     """Yield every trial: all candidates, each number of shots, all validation regions.
 
     Args:
-        net: the network `params` belong to.
-        loss: its loss.
+        method: what adapts.
         params: θ.
         taskset: its validation split is used, nothing else.
         config: the search.
-        trained: the inner loop the network was meta-trained with, if it was.
         seed: of the support draws.
         device: where to compute.
 
@@ -81,15 +79,15 @@ def tune(
     episodes = [sampler.draw(t, d) for t in sampler.tasks for d in range(config.draws)]
     classes = len(taskset.legend)
     for shots in config.shots:
-        for how, steps in candidates(config, trained):
+        for how, steps in candidates(config, method.trained()):
             results = np.zeros((len(episodes), len(steps)))
             for row in distributed.own(range(len(episodes))):
                 episode = episodes[row]
                 support = to_batch(taskset.read(episode.support[:shots]), device)
                 query = taskset.read(episode.query)
-                path = trajectory(loss, params, support, how, steps)
+                path = trajectory(method, params, support, how, steps, classes)
                 for column, (_, adapted) in enumerate(path):
-                    confusion = confusion_on(net, adapted, query, classes, device)
+                    confusion = confusion_on(method, adapted, query, classes, device)
                     results[row, column] = scores(confusion).miou
             distributed.add([torch.from_numpy(results)])
             for count, miou in zip(steps, np.nanmean(results, axis=0), strict=True):

@@ -18,8 +18,10 @@ from safetensors.torch import save_file
 
 import landmeta.cli
 from landmeta import errors
-from landmeta.checkpoint import Adaptation, CheckpointMeta, save_checkpoint
-from landmeta.model import UNetConfig, build_net, trainable
+from landmeta.adaptation import Adaptation
+from landmeta.checkpoint import CheckpointMeta, save_checkpoint
+from landmeta.methods import MethodSettings, make_method
+from landmeta.model import UNetConfig
 from landmeta.taskset import Band, TaskSet
 from tests.data.deepglobe import write_deepglobe
 from tests.program import BANDS, NODATA, invoke, prepare, write_config, write_scene, write_world
@@ -110,10 +112,11 @@ def run(words):
 def model_for(taskset: TaskSet, path: Path, **changes) -> Path:
     """An untrained checkpoint."""
     unet, meta = UNetConfig.model_validate(NET), taskset.meta.model_copy(update=changes)
-    net = build_net(unet, len(meta.bands), len(meta.legend))
+    settings = MethodSettings(method="scratch")
+    method = make_method(settings, unet, len(meta.bands), len(meta.legend))
     record = CheckpointMeta(
         kind="meta",
-        method="scratch",
+        settings=settings,
         unet=unet,
         bands=meta.bands,
         legend=meta.legend,
@@ -121,7 +124,7 @@ def model_for(taskset: TaskSet, path: Path, **changes) -> Path:
         tile_size=meta.tile_size,
         adaptation={1: Adaptation(rate=0.01, steps=1)},
     )
-    save_checkpoint(path, net, trainable(net), record)
+    save_checkpoint(path, method, method.initial(), record)
     return path
 
 

@@ -45,7 +45,11 @@ class MetaGradient:
 
 
 def sweep(
-    inner: Sequence[ParamLoss], query: ParamLoss, params: Params, rates: Sequence[Rates], hvp: Hvp
+    inner: Sequence[ParamLoss],
+    query: ParamLoss,
+    params: Params,
+    rates: Sequence[Rates],
+    hvp: Hvp | None,
 ) -> MetaGradient:
     """Query loss after K steps of gradient descent, differentiated through all of them.
 
@@ -54,21 +58,28 @@ def sweep(
         query: loss of the adapted parameters.
         params: θ.
         rates: α_k of each step.
-        hvp: the Hessian-vector product, exact or by differences.
+        hvp: the Hessian-vector product, exact or by differences; None to leave curvature out, which
+            is first-order MAML.
     """
     phi = {name: p.detach() for name, p in params.items()}
     fixed = [{name: _detached(alpha) for name, alpha in rate.items()} for rate in rates]
+    traced = hvp is not None or any(isinstance(a, Tensor) for r in rates for a in r.values())
     kept: list[Params] = []
     for loss, rate in zip(inner, fixed, strict=True):
         _, grads = plain_gradient(loss, phi)
-        kept.append(grads)
+        if traced:
+            kept.append(grads)
         phi = _stepped(phi, grads, rate, -1)
     value, v = plain_gradient(query, phi)
+    if not traced:
+        return MetaGradient(value, v, [{} for _ in fixed])
     rate_grads: list[Params] = []
     for loss, rate in zip(reversed(inner), reversed(fixed), strict=True):
         grads = kept.pop()
         phi = _stepped(phi, grads, rate, 1)
         rate_grads.append(_rate_gradient(v, grads, rate))
+        if hvp is None:
+            continue
         product = hvp(loss, phi, {name: v[name] * alpha for name, alpha in rate.items()}, grads)
         names = list(v)
         values = torch._foreach_sub([v[n] for n in names], [product[n] for n in names])

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from landmeta.adapt import adapt, support_from_taskset
-from landmeta.adaptation import adapt_params, trajectory
-from landmeta.checkpoint import Adaptation, load_checkpoint
+from landmeta.adaptation import Adaptation, adapt_params, trajectory
+from landmeta.checkpoint import load_checkpoint
 from landmeta.errors import (
     CheckpointMismatch,
     ConfigError,
@@ -16,7 +16,7 @@ from landmeta.errors import (
     OutputExists,
     TooFewTiles,
 )
-from landmeta.losses import segmentation_loss, to_batch
+from landmeta.losses import to_batch
 from landmeta.meta.inner import inner_loop
 from landmeta.support import Support
 from landmeta.taskset import Tiles
@@ -29,24 +29,24 @@ def support(checkpoints, tiny):
 
 def test_sgd_is_the_inner_loop_the_network_was_trained_with(checkpoints, support):
     loaded = load_checkpoint(checkpoints["maml"])
-    loss, batch = segmentation_loss(loaded.net), to_batch(support.tiles, torch.device("cpu"))
+    batch = to_batch(support.tiles, torch.device("cpu"))
     how = Adaptation(optimizer="sgd", rate=0.05, steps=3)
-    found = adapt_params(loss, loaded.params, batch, how)
-    expected = inner_loop(loss, loaded.params, batch, steps=3, rate=0.05)
+    found = adapt_params(loaded.method, loaded.params, batch, how, 3)
+    expected = inner_loop(loaded.method.loss, loaded.params, batch, steps=3, rate=0.05)
     for name in found:
         torch.testing.assert_close(found[name], expected[name])
 
 
 def test_milestones_lie_on_one_path(checkpoints, support):
     loaded = load_checkpoint(checkpoints["pretrain"])
-    loss, batch = segmentation_loss(loaded.net), to_batch(support.tiles, torch.device("cpu"))
+    batch = to_batch(support.tiles, torch.device("cpu"))
     how = Adaptation(optimizer="adam", rate=0.01, steps=4)
     path = {
         step: {k: p.detach().clone() for k, p in params.items()}
-        for step, params in trajectory(loss, loaded.params, batch, how, [0, 2, 4])
+        for step, params in trajectory(loaded.method, loaded.params, batch, how, [0, 2, 4], 3)
     }
     assert all(torch.equal(path[0][k], loaded.params[k]) for k in path[0])
-    whole = adapt_params(loss, loaded.params, batch, how)
+    whole = adapt_params(loaded.method, loaded.params, batch, how, 3)
     assert all(torch.equal(path[4][k], whole[k]) for k in whole)
 
 

@@ -20,14 +20,14 @@ from landmeta.taskset import Band
 def test_round_trip_keeps_weights_standardisation_and_record(checkpoints, tmp_path):
     first = load_checkpoint(checkpoints["maml"])
     copy = tmp_path / "copy.safetensors"
-    save_checkpoint(copy, first.net, first.params, first.meta)
+    save_checkpoint(copy, first.method, first.params, first.meta)
     second = load_checkpoint(copy)
     assert second.meta == first.meta
     assert all(torch.equal(first.params[k], second.params[k]) for k in first.params)
-    assert torch.equal(first.net.mean, second.net.mean)
-    assert float(first.net.mean.abs().sum()) > 0
+    assert torch.equal(first.method.net.mean, second.method.net.mean)
+    assert float(first.method.net.mean.abs().sum()) > 0
     with pytest.raises(OutputExists):
-        save_checkpoint(copy, first.net, first.params, first.meta)
+        save_checkpoint(copy, first.method, first.params, first.meta)
 
 
 class _Bomb:

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -39,13 +40,16 @@ def _parameters(folder):
 
 def _assert_same_run(alone, together):
     """Up to rounding: the parameters are apart by little of the way they came."""
-    for key in ("loss", "gradient_norm", "val_miou"):
+    for key in ("loss", "gradient_norm"):
         assert _log(together, key) == pytest.approx(_log(alone, key), rel=1e-5), key
+    miou = _log(alone, "val_miou")  # a pixel between two classes may fall to the other one
+    assert _log(together, "val_miou") == pytest.approx(miou, abs=0.01)
     net = trainable(build_net(UNetConfig.model_validate(NET), 3, 3, seed=0))
     start = torch.cat([net[k].detach().flatten() for k in sorted(net)])
     end = _parameters(alone)
     assert torch.dist(_parameters(together), end) < 1e-3 * torch.dist(end, start)
-    assert (alone / "tuning.csv").read_text() == (together / "tuning.csv").read_text()
+    tables = [pd.read_csv(folder / "tuning.csv") for folder in (alone, together)]
+    pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=0, atol=0.01)
 
 
 def _partial_files(folder):

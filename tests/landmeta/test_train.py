@@ -120,9 +120,9 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny, tmp_path, mon
         learner = gradient(*arguments)
         plain, calls = learner.gradient, []
 
-        def compute(params, work):
+        def compute(params, work, progress):
             calls.append(1)
-            loss, grads = plain(params, work)
+            loss, grads = plain(params, work, progress)
             return (loss * torch.nan if len(calls) > 3 else loss), grads
 
         learner.gradient = compute

@@ -1,0 +1,289 @@
+"""Every method in one comparison, each trained for the same time from the same start.
+
+    python benchmarks/methods.py modis --data DATA --work WORK
+    python benchmarks/methods.py dubai --data DATA --work WORK
+    python benchmarks/methods.py synthetic --work WORK
+    python benchmarks/methods.py shift --work WORK
+
+`modis` and `dubai` are the worlds of few_shot.py; `synthetic` is a made-up SEN12MS tree; `shift`
+makes it again with regions that differ less and more, to see when learning to adapt pays.
+
+A network is pretrained for --seconds; every method, ordinary training among them, goes on from it
+for --seconds more, on one thread. The steps that this gives are found by timing the method's own
+gradient before anything is trained; validation and the search for the way to adapt come on top and
+are the same for all. Two runs go on side by side. Writes benchmarks/results/methods_NAME.md and the
+settings of every run to benchmarks/results/methods_NAME/; goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import torch
+from few_shot import ROOT, Fold, folds, per_region
+
+import landmeta
+from data_prep.sen12ms import sen12ms
+from data_prep.source import prepare
+from data_prep.synthetic import write_sen12ms
+from landmeta.checkpoint import load_checkpoint
+from landmeta.config import CompareConfig, TrainConfig, read_config
+from landmeta.device import choose_device, describe
+from landmeta.initial import start_from
+from landmeta.learners import make_learner
+from landmeta.methods import METHODS, make_method
+from landmeta.stats import MEASURES, paired_differences, summarise, verdicts
+from landmeta.tables import score_table
+from landmeta.taskset import TaskSet
+
+RESULTS = ROOT / "benchmarks/results"
+SHIFTS = (0.0, 0.5, 1.0, 2.0)
+SHIFT_METHODS = ("pretrain", "maml", "ridge", "protonet", "scratch")
+TUNE = {
+    "shots": (1, 5),
+    "draws": 2,
+    "queries": 8,
+    "sgd_rates": (0.03,),
+    "adam_rates": (0.0003, 0.001),
+    "steps": (0, 1, 2, 5, 10, 20),
+}
+"""One search for all: lighter than the worlds' own, for the number of methods."""
+OWN: dict[str, dict[str, Any]] = {}
+"""Settings that a method needs other than the world's, by section."""
+
+
+def worlds(name: str, data: Path | None, work: Path) -> Iterator[tuple[str, Fold]]:
+    """The task sets of a benchmark, each with a word for it."""
+    if name in ("modis", "dubai"):
+        for fold in folds(name, data or Path(), work):
+            yield fold.folder.name, fold
+    for shift in {"synthetic": (1.0,), "shift": SHIFTS}.get(name, ()):
+        folder = work / f"shift_{shift:g}"
+        yield f"shift {shift:g}", Fold(_synthetic(folder, shift), folder)
+
+
+def _synthetic(folder: Path, shift: float) -> TaskSet:
+    out = folder / "taskset"
+    if out.exists():
+        return TaskSet(out)
+    write_sen12ms(folder / "raw", scenes=25, patches=4, size=128, shift=shift)
+    made = prepare(sen12ms(folder / "raw", tile=32), out, quiet=True)
+    shutil.rmtree(folder / "raw")
+    return made
+
+
+def settings(name: str, method: str, fold: Fold, out: str) -> TrainConfig:
+    """Of a run from random weights, with as many steps as the world's configuration has."""
+    world = {"synthetic": "modis", "shift": "modis"}.get(name, name)
+    kind = {"pretrain": "pretrain", "scratch": "scratch"}.get(method, "maml")
+    config = read_config(ROOT / f"configs/{world}/{kind}.yaml", TrainConfig)
+    raw = config.model_dump() | {"method": method, "init": None, "device": "cpu"}
+    raw["tune"] = TUNE if method != "scratch" else raw["tune"] | {"shots": TUNE["shots"]}
+    for section, values in OWN.get(method, {}).items():
+        raw[section] = raw[section] | values
+    raw |= {"taskset": fold.taskset.folder, "out": fold.folder / "runs" / out}
+    return TrainConfig.model_validate(raw)
+
+
+def for_seconds(config: TrainConfig, taskset: TaskSet, seconds: float) -> TrainConfig:
+    """With as many outer steps as take so long."""
+    bands, classes = len(taskset.bands), len(taskset.legend)
+    method = make_method(config.settings(), config.model, bands, classes)
+    theta = method.initial()
+    if config.init is not None:
+        theta = start_from(config.init, method, config.model, taskset.meta)
+    learner = make_learner(config, taskset, method, torch.device("cpu"))
+    work, times = learner.load(0), []
+    for _ in range(6):
+        started = time.perf_counter()
+        learner.gradient(theta, work, 0.5)
+        times.append(time.perf_counter() - started)
+    steps = max(10, round(seconds / median(times[1:])))
+    changes = {
+        "outer": config.outer.model_copy(update={"steps": steps}),
+        "validation": config.validation.model_copy(update={"every": max(1, steps // 6)}),
+    }
+    return config.model_copy(update=changes)
+
+
+def train_all(
+    name: str, fold: Fold, methods: Sequence[str], seconds: float, jobs: int
+) -> dict[str, Path]:
+    """Checkpoint of each method."""
+    start = settings(name, "pretrain", fold, "start")
+    _run(start if _begun(start) else for_seconds(start, fold.taskset, seconds))
+    configs = []
+    for method in methods:
+        config = settings(name, method, fold, method)
+        if method != "scratch":
+            config = config.model_copy(update={"init": start.out / "checkpoint.safetensors"})
+        if method != "scratch" and not _begun(config):
+            config = for_seconds(config, fold.taskset, seconds)
+        configs.append(config)
+    with ThreadPoolExecutor(jobs) as pool:
+        made = pool.map(_run, configs)
+        return dict(zip(methods, made, strict=True))
+
+
+def _begun(config: TrainConfig) -> bool:
+    return (config.out / "config.json").is_file()
+
+
+def _run(config: TrainConfig) -> Path:
+    """Train in a process of its own, or go on with it, by the program as users have it."""
+    made = config.out / "checkpoint.safetensors"
+    if (config.out / "tuning.csv").is_file():
+        return made
+    command, path = ["train"], config.out.with_suffix(".json")
+    if _begun(config):
+        shutil.copy(config.out / "config.json", path)
+        command.append("--resume")
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+    _landmeta(*command, str(path), "--quiet")
+    meta = load_checkpoint(made).meta
+    print(f"{config.out.name}: {meta.provenance['seconds']} s, {meta.adaptation}", flush=True)
+    return made
+
+
+def _landmeta(*words: str) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "landmeta", *words], check=True, env=environment)
+
+
+def compare_all(name: str, fold: Fold, checkpoints: dict[str, Path], jobs: int) -> pd.DataFrame:
+    """Rows of results on the fold's held-out regions: the same draws in every process."""
+    world = {"synthetic": "modis", "shift": "modis"}.get(name, name)
+    config = read_config(ROOT / f"configs/{world}/compare.yaml", CompareConfig)
+
+    def judge(method: str) -> pd.DataFrame:
+        out = fold.folder / "comparisons" / method
+        if not out.exists():
+            changes = {
+                "taskset": fold.taskset.folder,
+                "out": out,
+                "checkpoints": {method: checkpoints[method]},
+                "reference": method,
+                "device": "cpu",
+            }
+            path = out.with_suffix(".json")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = config.model_copy(update=changes).model_dump_json(indent=2)
+            path.write_text(text, encoding="utf-8")
+            _landmeta("compare", str(path), "--quiet")
+        return pd.read_csv(out / "results.csv")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return pd.concat(list(pool.map(judge, checkpoints)), ignore_index=True)
+
+
+def describe_run(word: str, path: Path) -> dict[str, str]:
+    """What a run cost and how it adapts, as a row of a table."""
+    meta = load_checkpoint(path).meta
+    record = meta.provenance
+    ways = [
+        f"{n}: {how.steps} × {how.optimizer} {how.rate:g}" if how.steps else f"{n}: no step"
+        for n, how in sorted(meta.adaptation.items())
+    ]
+    return {
+        "world": word,
+        "method": meta.settings.method,
+        "steps": str(record["config"]["outer"]["steps"] if record["step"] else 0),
+        "best at": str(record["step"]),
+        "seconds": f"{record['seconds']:.0f}",
+        "tiles seen": str(record["images_seen"]),
+        "val mIoU": f"{record['val_miou']:.3f}" if record["step"] else "",
+        "adapts by shots": "; ".join(ways),
+    }
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """A table of records."""
+    heads = list(rows[0])
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(r.values()) + " |" for r in rows)])
+
+
+def write_result(
+    name: str, results: pd.DataFrame, runs: Sequence[dict[str, str]], tile: int, seconds: float
+) -> Path:
+    """Tables and sentences under benchmarks/results."""
+    text = [
+        f"# Every method: {name}",
+        f"`python benchmarks/methods.py {name} --seconds {seconds:g}`, landmeta "
+        f"{landmeta.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"one thread of {describe(choose_device('cpu'))}, {platform.machine()}. Every method was "
+        f"trained for {seconds:g} s from one network pretrained for {seconds:g} s: short, with a "
+        f"small U-Net and tiles of {tile} px. {results['draw'].nunique()} support draws of each "
+        "held-out region, the same for all. GPU: none was at hand.",
+    ]
+    for word, rows in results.groupby("world", sort=False):
+        text.append(f"## {word}")
+        text.append(f"{rows['task'].nunique()} held-out regions.")
+        text += [score_table(summarise(rows), measure).markdown() for measure in MEASURES]
+        differences = paired_differences(rows, "pretrain")
+        text.append("Paired differences against pretrain over regions:")
+        text.append("\n".join(f"- {s}" for s in verdicts(differences, "pretrain")))
+        text.append(per_region(rows))
+    text += ["## Runs", markdown(runs)]
+    path = RESULTS / f"methods_{name}.md"
+    path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    return path
+
+
+def keep_settings(name: str, word: str, checkpoints: dict[str, Path]) -> None:
+    """Copy what each run was made with, without the paths of this machine."""
+    folder = RESULTS / f"methods_{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {}
+    for method, path in checkpoints.items():
+        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        config |= {"taskset": "TASKSET", "out": f"runs/{method}"}
+        if config["init"]:
+            config["init"] = "runs/start/checkpoint.safetensors"
+        kept[method] = config
+    text = json.dumps(kept, indent=1) + "\n"
+    (folder / f"{word.replace(' ', '_')}.json").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Run a benchmark to its end."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("name", choices=["modis", "dubai", "synthetic", "shift"])
+    parser.add_argument("--data", type=Path, help="folder of the raw data sets")
+    parser.add_argument("--work", type=Path, required=True, help="folder for runs")
+    parser.add_argument("--seconds", type=float, default=60, help="of training, each method")
+    parser.add_argument("--methods", help="names, comma between; all if not given")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    every = SHIFT_METHODS if given.name == "shift" else tuple(METHODS)
+    methods = given.methods.split(",") if given.methods else every
+    tables, runs = [], []
+    for word, fold in worlds(given.name, given.data, given.work / given.name):
+        checkpoints = train_all(given.name, fold, methods, given.seconds, given.jobs)
+        rows = compare_all(given.name, fold, checkpoints, given.jobs)
+        tables.append(rows.assign(world=word))
+        runs += [describe_run(word, path) for path in checkpoints.values()]
+        keep_settings(given.name, word, checkpoints)
+        tile = fold.taskset.meta.tile_size
+        path = write_result(given.name, pd.concat(tables), runs, tile, given.seconds)
+        print(f"written to {path}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
