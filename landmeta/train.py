@@ -406,9 +406,7 @@ class _Run:
             seed=self.config.seed + 1,
             device=self.device,
         )
-        count = len(config.shots) * sum(
-            len(steps) for _, steps in candidates(config, self.method.trained(), self.method.most_steps)
-        )
+        count = len(config.shots) * sum(len(steps) for _, steps in candidates(config, self.method))
         with Progress(disable=quiet) as progress:
             done = list(progress.track(trials, total=count, description="tuning the adaptation"))
         if not distributed.is_first():

@@ -32,16 +32,9 @@ class Trial:
     miou: float
 
 
-def candidates(
-    config: TuneConfig, trained: Adaptation | None, most: int | None = None
-) -> list[tuple[Adaptation, list[int]]]:
-    """Optimiser and rate, with the numbers of steps to look at, ascending.
-
-    Args:
-        config: the search.
-        trained: how the method adapts in training.
-        most: steps that this can do at most, if there is a limit.
-    """
+def candidates(config: TuneConfig, method: Method) -> list[tuple[Adaptation, list[int]]]:
+    """Optimiser and rate, with the numbers of steps to look at, ascending."""
+    trained, most = method.trained(), method.most_steps
     steps = sorted(set(config.steps))
     last = steps[-1]
     rates = [Adaptation(optimizer="sgd", rate=r, steps=last) for r in config.sgd_rates]
@@ -86,7 +79,7 @@ def tune(
     episodes = [sampler.draw(t, d) for t in sampler.tasks for d in range(config.draws)]
     classes = len(taskset.legend)
     for shots in config.shots:
-        for how, steps in candidates(config, method.trained(), method.most_steps):
+        for how, steps in candidates(config, method):
             results = np.zeros((len(episodes), len(steps)))
             for row in distributed.own(range(len(episodes))):
                 episode = episodes[row]

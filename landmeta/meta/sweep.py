@@ -10,8 +10,8 @@ derivative of Finn et al. 2017 (doi:10.48550/arXiv.1703.03400) through all K ste
 as unrolled autograd's, as accurate as the Hessian-vector product it is given. The derivative with
 respect to rates is that of Meta-SGD (Li et al. 2017, doi:10.48550/arXiv.1707.09835).
 
-Where losses L_k of earlier φ_k count too, as in the multi-step loss of MAML++ (Antoniou et al. 2019,
-arXiv:1810.09502), ∇L_k(φ_k) joins v_k when the sweep comes past φ_k.
+Where losses of earlier φ_k count too, as in the multi-step loss of MAML++ (Antoniou et al. 2019,
+arXiv:1810.09502), their gradients join v_k when the sweep comes past φ_k.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from landmeta.methods.alpha import AlphaMaml
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
+from landmeta.methods.imaml import ImplicitMaml
+from landmeta.methods.lstm import LearnedUpdate
 from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
 from landmeta.methods.plus_plus import MamlPlusPlus
 from landmeta.methods.rates import Lslr, MetaSgd
@@ -21,6 +23,8 @@ METHODS: dict[MethodName, type[Method]] = {
     "lslr": Lslr,
     "maml_plus_plus": MamlPlusPlus,
     "alpha_maml": AlphaMaml,
+    "imaml": ImplicitMaml,
+    "lstm": LearnedUpdate,
     "pretrain": Method,
     "scratch": Method,
 }

@@ -189,7 +189,6 @@ class Method:
         """
         raise NotImplementedError(f"{self.settings.method} has learned no update of its own")
 
-
     @property
     def most_steps(self) -> int | None:
         """Steps that the learned update can do at most; None without limit."""
