@@ -78,7 +78,7 @@ def meta_gradient(
     sizes = [phi[name].numel() for name in adapting]
 
     def named(flat: Tensor) -> Params:
-        parts = zip(adapting, flat.split(sizes), strict=True)
+        parts = zip(adapting, torch.split(flat, sizes), strict=True)
         return {name: part.view_as(phi[name]) for name, part in parts}
 
     def flat(params: Params) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import repeat
 
 import torch
@@ -60,10 +61,9 @@ class LearnedUpdate(EpisodicMethod):
     ) -> tuple[Tensor, Params]:
         """By autograd through the gates of all steps, and not through the gradients they let in."""
         theta = leaves(params)
-        phi = self.start(theta, episode.support, episode.classes)
+        start = self.start(theta, episode.support, episode.classes)
         batches = self.step_batches(episode, self.settings.inner.steps)
-        for phi in self._steps(theta, phi, iter(batches), 1.0):
-            pass
+        *_, phi = self._steps(theta, start, iter(batches), 1.0)
         loss = self.loss(phi, episode.query)
         return loss.detach(), gradient(loss, theta)
 
@@ -86,13 +86,15 @@ class LearnedUpdate(EpisodicMethod):
         for batch in batches:
             still = {name: p.detach() for name, p in phi.items()}
             loss, grads = plain_gradient(
-                lambda moving, still=still, batch=batch: self.inner_loss(still | moving, batch),
-                {name: still[name] for name in names},
+                partial(self._moved_loss, still, batch), {name: still[name] for name in names}
             )
             values, cell = update(rule, cell, values, factor * _flat(grads, names), loss)
-            parts = values.split([phi[name].numel() for name in names])
+            parts = torch.split(values, [phi[name].numel() for name in names])
             phi = phi | {n: v.view_as(phi[n]) for n, v in zip(names, parts, strict=True)}
             yield phi
+
+    def _moved_loss(self, still: Params, batch: Batch, moving: Params) -> Tensor:
+        return self.inner_loss(still | moving, batch)
 
 
 def _flat(params: Params, names: Sequence[str]) -> Tensor:

@@ -34,7 +34,7 @@ def numeric_slope(function, theta, direction, h=1e-4):
         function(theta | {k: (theta[k] + s * h * d).detach() for k, d in direction.items()})
         for s in (1, -1)
     )
-    return (float(plus) - float(minus)) / (2 * h)
+    return (plus - minus).item() / (2 * h)
 
 
 def random_direction(theta, names, seed=0):

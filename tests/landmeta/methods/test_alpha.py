@@ -14,7 +14,7 @@ from tests.whole import check_whole_way
 def test_inner_rate_moves_against_the_slope_of_the_loss():
     method, theta = small_method("alpha_maml", inner={"rate": 0.2})
     episode = small_episode()
-    loss, found = method.meta_gradient(theta, episode, 0.0)
+    _, found = method.meta_gradient(theta, episode, 0.0)
     one = {INNER: torch.tensor(1.0, dtype=torch.float64)}
     slope = numeric_slope(lambda p: method.meta_gradient(p, episode, 0.0)[0].log(), theta, one)
     assert found[INNER].item() == pytest.approx(-slope, rel=1e-5)

@@ -110,10 +110,8 @@ def test_statistics_of_support_and_query_never_mix():
     # Of the first layer we can say what each is: the statistics of its own tiles alone.
     for step, batch in ((0, episode.support), (3, episode.query)):
         seen = {}
-        with observed(method.net, method._norms, seen), torch.no_grad():
-            phi = theta
-            if step:
-                phi = adapt_with_own_statistics(method, theta, episode.support)
+        phi = adapt_with_own_statistics(method, theta, episode.support) if step else theta
+        with observed(method.net, method._norms, seen):
             method._at_step(step, phi, batch.image)
         torch.testing.assert_close(first[name][step], seen[name].to(first[name]))
 
@@ -182,7 +180,7 @@ def test_more_steps_than_there_are_norms_are_refused():
     method, theta = made(step_norm=True)
     how = method.trained()
     assert how.optimizer == "trained"
-    with pytest.raises(ConfigError, match="trained with 3 inner steps.*\n.*optimizer sgd"):
+    with pytest.raises(ConfigError, match=r"trained with 3 inner steps.*\n.*optimizer sgd"):
         adapt_params(method, theta, small_episode().support, how.model_copy(update={"steps": 4}), 4)
 
 
