@@ -7,7 +7,8 @@ Rajeswaran, Finn, Kakade, Levine 2019, *Meta-Learning with Implicit Gradients*
 
 in φ (eq. 3), and at a minimum dφ/dφ₀ = (I + ∇²L_support(φ)/λ)⁻¹ (lemma 1). So the meta-gradient is
 the solution x of (I + ∇²L_support/λ)·x = ∇L_query, found by Hessian-vector products alone
-(algorithm 2).
+(algorithm 2). Short of a minimum the Hessian may be indefinite; a damping d added to λ in that system
+keeps it positive, at the price of a meta-gradient nearer to the first-order one.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def meta_gradient(
     query: ParamLoss,
     phi: Params,
     adapting: list[str],
-    strength: float,
     hvp: Hvp,
+    strength: float,
     solver: SolverName,
     iterations: int,
 ) -> tuple[Tensor, Params]:
@@ -67,8 +68,8 @@ def meta_gradient(
         query: loss of the adapted parameters.
         phi: where the inner loop ended.
         adapting: names of the parameters that adapt.
-        strength: λ.
         hvp: Hessian-vector product.
+        strength: λ + d.
         solver: of the linear system.
         iterations: of it; each takes one product.
     """

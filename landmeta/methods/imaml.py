@@ -55,8 +55,8 @@ class ImplicitMaml(Maml):
             on(self.loss, episode.query),
             phi,
             names,
-            implicit.strength,
             hvp,
+            implicit.strength + implicit.damping,
             implicit.solver,
             implicit.iterations,
         )

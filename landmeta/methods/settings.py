@@ -89,6 +89,9 @@ class ImplicitConfig(Section):
     solver: Literal["conjugate_gradient", "gradient_descent"] = "conjugate_gradient"
     iterations: Positive = 5
     """Hessian-vector products of each meta-gradient."""
+    damping: Annotated[float, Field(ge=0)] = 10.0
+    """Added to λ where the Hessian is divided by it: so that I + ∇²L / (λ + damping) has no
+    negative eigenvalue although the inner loop has not come to a minimum. 0 for the exact system."""
 
 
 class LstmConfig(Section):

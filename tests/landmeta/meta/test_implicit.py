@@ -43,7 +43,7 @@ def test_closed_form_on_a_quadratic(solver):
     minimum = torch.linalg.solve(A + strength * eye, A @ a + strength * theta)
     torch.testing.assert_close(phi["w"], minimum)
     value, found = meta_gradient(
-        support, query, phi, ["w"], strength, reverse_over_reverse, solver, SOLVERS[solver]
+        support, query, phi, ["w"], reverse_over_reverse, strength, solver, SOLVERS[solver]
     )
     expected = strength * torch.linalg.solve(A + strength * eye, minimum - b)
     torch.testing.assert_close(found["w"], expected, rtol=1e-8, atol=1e-10)
@@ -82,8 +82,8 @@ def test_long_unrolled_maml_on_a_small_network(solver, adapting):
         lambda p: loss(p, x2, y2),
         ours,
         adapting,
-        strength,
         reverse_over_reverse,
+        strength,
         solver,
         SOLVERS[solver],
     )

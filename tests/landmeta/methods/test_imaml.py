@@ -14,15 +14,13 @@ from tests.landmeta.methods.episodes import (
 )
 from tests.whole import check_whole_way
 
-LONG = {"inner": {"steps": 60, "rate": 0.05}}
-
 
 @pytest.mark.parametrize("layers", [None, ["head."]])
 def test_meta_gradient_agrees_with_differences_of_where_a_long_loop_ends(layers):
     method, theta = small_method(
         "imaml",
-        inner=LONG["inner"] | {"layers": layers},
-        implicit={"strength": 4.0, "iterations": 30},
+        inner={"steps": 80, "rate": 0.01, "layers": layers},
+        implicit={"strength": 30.0, "damping": 0, "iterations": 20},
     )
     episode = small_episode()
     _, grads = method.meta_gradient(theta, episode, 0.0)
