@@ -7,8 +7,8 @@ Rajeswaran, Finn, Kakade, Levine 2019, *Meta-Learning with Implicit Gradients*
 
 in φ (eq. 3), and at a minimum dφ/dφ₀ = (I + ∇²L_support(φ)/λ)⁻¹ (lemma 1). So the meta-gradient is
 the solution x of (I + ∇²L_support/λ)·x = ∇L_query, found by Hessian-vector products alone
-(algorithm 2). Short of a minimum the Hessian may be indefinite; a damping d added to λ in that system
-keeps it positive, at the price of a meta-gradient nearer to the first-order one.
+(algorithm 2). Short of a minimum the Hessian may be indefinite; a damping d added to λ in that
+system works against that, at the price of a meta-gradient nearer to the first-order one.
 """
 
 from __future__ import annotations

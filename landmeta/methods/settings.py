@@ -90,8 +90,8 @@ class ImplicitConfig(Section):
     iterations: Positive = 5
     """Hessian-vector products of each meta-gradient."""
     damping: Annotated[float, Field(ge=0)] = 10.0
-    """Added to λ where the Hessian is divided by it: so that I + ∇²L / (λ + damping) has no
-    negative eigenvalue although the inner loop has not come to a minimum. 0 for the exact system."""
+    """Added to λ where the Hessian is divided by it, against negative eigenvalues of
+    I + ∇²L / (λ + damping) where the inner loop has not come to a minimum. 0 for none."""
 
 
 class LstmConfig(Section):
