@@ -84,3 +84,18 @@ def test_nothing_labelled_changes_nothing():
     nothing = Batch(support.image, torch.full_like(support.label, 255))
     found = adapt_params(method, theta, nothing, Adaptation(rate=0.1, steps=2), 4)
     assert all(torch.equal(found[k], theta[k]) for k in theta)
+
+
+@pytest.mark.parametrize("name", ["maml", "lslr", "meta_sgd", "imaml", "lstm", "maml_plus_plus"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "balanced"])
+def test_permuted_classes_permute_the_logits(name, loss):
+    method, theta = small_method(name, inner={"loss": loss})
+    support, image = small_episode().support, small_episode(1).query.image
+    order = torch.tensor([2, 0, 3, 1])
+    other = theta | {k: p[order] for k, p in theta.items() if k.startswith("head.")}
+    places = torch.cat([order.argsort(), torch.full((252,), 255)])
+    relabelled = Batch(support.image, places[support.label])
+    how = method.trained()
+    plain = method.logits(adapt_params(method, theta, support, how, 4), image)
+    found = method.logits(adapt_params(method, other, relabelled, how, 4), image)
+    torch.testing.assert_close(found, plain[:, order])
