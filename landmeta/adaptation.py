@@ -95,7 +95,7 @@ def _optimizer_steps(
     optimizer = kind(list(moving.values()), lr=how.rate)
     adapted = start | moving
     while True:
-        grads = gradient(method.loss(adapted, support), moving)
+        grads = gradient(method.inner_loss(adapted, support), moving)
         for name, p in moving.items():
             p.grad = grads[name]
         optimizer.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,8 +20,23 @@ from landmeta.methods import EpisodeBatch, EpisodicMethod, Method
 from landmeta.model import Params
 from landmeta.taskset import TaskSet, Tiles
 
-Work = list[tuple[Tiles, Tiles]]
-"""The tiles of one outer step: (support, query) of each task.
+
+class Job(NamedTuple):
+    """The tiles of one task, or of one share of a supervised batch.
+
+    Attributes:
+        support: to adapt on.
+        query: to be judged on; the same as the support where nothing adapts.
+        seed: of what the method draws at random on them.
+    """
+
+    support: Tiles
+    query: Tiles
+    seed: int = 0
+
+
+Work = list[Job]
+"""What one outer step reads: a job of each task.
 
 Of several processes that train together, each has its share of the tasks (or tiles).
 """
@@ -74,15 +89,21 @@ class MetaLearner:
         reference = self.method.exact()
         if reference is None:
             return None
-        episode = self._episode(*work[0])
+        episode = self._episode(work[0])
         _, found = self.method.meta_gradient(params, episode, progress)
         _, exact = reference.meta_gradient(params, episode, progress)
+        own = self.method.own(params)
+        exact = {name: g for name, g in exact.items() if name not in own}
         apart = {name: found[name] - exact[name] for name in exact}
         return float(norm(apart) / norm(exact))
 
-    def _episode(self, support: Tiles, query: Tiles) -> EpisodeBatch:
-        batches = to_batch(support, self.device), to_batch(query, self.device)
-        return EpisodeBatch(*batches, classes=len(self.taskset.legend))
+    def _episode(self, job: Job) -> EpisodeBatch:
+        return EpisodeBatch(
+            to_batch(job.support, self.device),
+            to_batch(job.query, self.device),
+            classes=len(self.taskset.legend),
+            seed=job.seed,
+        )
 
     def load(self, step: int) -> Work:
         """Support and query tiles of the step's episodes."""
@@ -95,15 +116,15 @@ class MetaLearner:
             if self.config.augment:
                 rng = np.random.default_rng([self.config.seed, number, 1])
                 support, query = dihedral(support, rng), dihedral(query, rng)
-            work.append((support, query))
+            seed = np.random.SeedSequence([self.config.seed, number, 2]).generate_state(1)
+            work.append(Job(support, query, int(seed[0])))
         return work
 
     def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
         """Mean query loss and mean meta-gradient over the tasks."""
         losses, total = [], {name: torch.zeros_like(p) for name, p in params.items()}
-        for support, query in work:
-            episode = self._episode(support, query)
-            task_loss, grads = self.method.meta_gradient(params, episode, progress)
+        for job in work:
+            task_loss, grads = self.method.meta_gradient(params, self._episode(job), progress)
             losses.append(task_loss)
             for name, g in grads.items():
                 total[name] += g / len(work)
@@ -133,7 +154,7 @@ class SupervisedLearner:
         if self.config.augment:
             rng = np.random.default_rng([self.config.seed, step, 1])
             tiles = turned(tiles, distributed.own(draw_turns(self.items, rng)))
-        return [(tiles, tiles)]
+        return [Job(tiles, tiles)]
 
     def _tile(self, position: int) -> int:
         epoch, place = divmod(position, len(self.ids))
@@ -144,14 +165,12 @@ class SupervisedLearner:
 
     def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
         """Loss and its plain gradient."""
-        ((tiles, _),) = work
-        loss = self.method.loss(params, to_batch(tiles, self.device))
+        loss = self.method.loss(params, to_batch(work[0].support, self.device))
         return loss.detach(), gradient(loss, params)
 
     def weight(self, work: Work) -> float:
         """Labelled pixels, over which the loss is a mean."""
-        ((tiles, _),) = work
-        return float((tiles.label != IGNORE).sum())
+        return float((work[0].support.label != IGNORE).sum())
 
 
 def make_learner(

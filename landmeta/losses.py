@@ -29,6 +29,45 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     return total / (label != IGNORE).sum().clamp(min=1)
 
 
+def balanced_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean over the classes that are labelled of the mean cross-entropy over their pixels.
+
+    Each pixel counts by the inverse of its class's frequency. Arguments as of `cross_entropy`.
+    """
+    counts = torch.bincount(label[label != IGNORE], minlength=logits.shape[1]).to(logits.dtype)
+    weight = torch.where(counts > 0, 1 / counts.clamp(min=1), 0)
+    total = F.cross_entropy(logits, label, weight, ignore_index=IGNORE, reduction="sum")
+    return total / (counts > 0).sum().clamp(min=1)
+
+
+def focal_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean of (1 − p)²·(−log p), p being the probability given to the labelled class.
+
+    Lin et al. 2017, eq. 4 with γ = 2 (doi:10.1109/ICCV.2017.324). Arguments as of `cross_entropy`.
+    """
+    each = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="none")
+    total = (torch.expm1(-each).square() * each).sum()  # an ignored pixel's is 0
+    return total / (label != IGNORE).sum().clamp(min=1)
+
+
+PIXEL_LOSSES = {
+    "cross_entropy": cross_entropy,
+    "balanced": balanced_cross_entropy,
+    "focal": focal_loss,
+}
+"""Losses of logits and labels, by their names in a configuration."""
+
+
+def some_pixels(batch: Batch, count: int, generator: torch.Generator) -> Batch:
+    """The batch with `count` of its labelled pixels, drawn at random, and the others ignored."""
+    labelled = (batch.label.flatten() != IGNORE).nonzero().squeeze(1)
+    drawn = torch.randperm(len(labelled), generator=generator)[:count]
+    chosen = labelled[drawn.to(labelled.device)]
+    label = torch.full_like(batch.label, IGNORE).flatten()
+    label[chosen] = batch.label.flatten()[chosen]
+    return Batch(batch.image, label.view_as(batch.label))
+
+
 def segmentation_loss(net: nn.Module) -> Loss:
     """The loss of `net` as a pure function of its parameters."""
 
@@ -52,20 +91,14 @@ def to_batch(tiles: Tiles, device: torch.device) -> Batch:
     )
 
 
-def pinned(work: list[tuple[Tiles, Tiles]]) -> list[tuple[Tiles, Tiles]]:
+def pinned(tiles: Tiles) -> Tiles:
     """The same tiles in page-locked memory, from which a GPU copies while it computes."""
 
     def lock(array: NDArray[Any]) -> NDArray[Any]:
         locked: NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
         return locked
 
-    return [
-        (
-            Tiles(lock(support.image), lock(support.label)),
-            Tiles(lock(query.image), lock(query.label)),
-        )
-        for support, query in work
-    ]
+    return Tiles(lock(tiles.image), lock(tiles.label))
 
 
 @torch.no_grad()

@@ -296,7 +296,9 @@ class _Run:
 
     def _read(self, step: int) -> Work:
         work = self.learner.load(step)
-        return pinned(work) if self.device.type == "cuda" else work
+        if self.device.type != "cuda":
+            return work
+        return [job._replace(support=pinned(job.support), query=pinned(job.query)) for job in work]
 
     def _outer_step(self, work: Work) -> tuple[float, float]:
         outer = self.config.outer
@@ -309,8 +311,9 @@ class _Run:
                 "or prepare smaller tiles",
             ) from error
         loss, grads = distributed.mean(loss, grads, self.learner.weight(work))
-        for name, p in self.params.items():
-            p.grad = grads[name]
+        own = self.method.own(self.params)
+        for name, p in self.params.items():  # Adam passes over those without
+            p.grad = None if name in own else grads[name]
         norm = float(torch.nn.utils.clip_grad_norm_(self.params.values(), outer.clip))
         value = float(loss)
         if not (math.isfinite(value) and math.isfinite(norm)):
@@ -320,11 +323,24 @@ class _Run:
                 f"so far (step {self.best.step}) is kept",
                 path=self.config.out,
             )
+        with torch.no_grad():
+            factor = self.method.own_step(self.params, grads, self._last_direction)
         cosine = 0.5 * (1 + math.cos(math.pi * self.step / outer.steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = outer.rate * (0.01 + 0.99 * cosine)
+            group["lr"] = outer.rate * (0.01 + 0.99 * cosine) * factor
         self.optimizer.step()
         return value, norm
+
+    def _last_direction(self) -> Params:
+        """Adam's last step for rate 1, uphill: m̂ / (√v̂ + ε); zeros before the first."""
+        (group,) = self.optimizer.param_groups
+        (first, second), eps = group["betas"], group["eps"]
+        found = {}
+        for name, p in self.params.items():
+            moments, done = self.optimizer.state[p], max(self.step, 1)
+            mean = moments["exp_avg"] / (1 - first**done)
+            found[name] = mean / ((moments["exp_avg_sq"] / (1 - second**done)).sqrt() + eps)
+        return found
 
     # ---- validation and saving ----------------------------------------------------------------
 
@@ -361,6 +377,7 @@ class _Run:
             val_accuracy=accuracy,
             seconds=self.seconds,
             waiting_share=round(waiting_share, 4),
+            **self.method.monitor(self.params),
         )
         if miou > self.best.score:
             self.best = _Best(miou, self.step)
@@ -389,9 +406,7 @@ class _Run:
             seed=self.config.seed + 1,
             device=self.device,
         )
-        count = len(config.shots) * sum(
-            len(steps) for _, steps in candidates(config, self.method.trained())
-        )
+        count = len(config.shots) * sum(len(steps) for _, steps in candidates(config, self.method))
         with Progress(disable=quiet) as progress:
             done = list(progress.track(trials, total=count, description="tuning the adaptation"))
         if not distributed.is_first():

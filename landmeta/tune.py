@@ -32,10 +32,9 @@ class Trial:
     miou: float
 
 
-def candidates(
-    config: TuneConfig, trained: Adaptation | None
-) -> list[tuple[Adaptation, list[int]]]:
+def candidates(config: TuneConfig, method: Method) -> list[tuple[Adaptation, list[int]]]:
     """Optimiser and rate, with the numbers of steps to look at, ascending."""
+    trained, most = method.trained(), method.most_steps
     steps = sorted(set(config.steps))
     last = steps[-1]
     rates = [Adaptation(optimizer="sgd", rate=r, steps=last) for r in config.sgd_rates]
@@ -43,6 +42,7 @@ def candidates(
     found = [(how, steps) for how in rates]
     if trained is not None:
         own = sorted({trained.steps, *(s for s in steps if s)}) if trained.steps else [0]
+        own = [s for s in own if most is None or s <= most]
         found = [(trained, own)] + [(h, s) for h, s in found if not _same(h, trained)]
     return found
 
@@ -79,7 +79,7 @@ def tune(
     episodes = [sampler.draw(t, d) for t in sampler.tasks for d in range(config.draws)]
     classes = len(taskset.legend)
     for shots in config.shots:
-        for how, steps in candidates(config, method.trained()):
+        for how, steps in candidates(config, method):
             results = np.zeros((len(episodes), len(steps)))
             for row in distributed.own(range(len(episodes))):
                 episode = episodes[row]

@@ -9,6 +9,9 @@ is swept back from K to 0, φ_k = φ_{k+1} + α_k ⊙ g_k being retraced on the 
 derivative of Finn et al. 2017 (doi:10.48550/arXiv.1703.03400) through all K steps: the same number
 as unrolled autograd's, as accurate as the Hessian-vector product it is given. The derivative with
 respect to rates is that of Meta-SGD (Li et al. 2017, doi:10.48550/arXiv.1707.09835).
+
+Where losses of earlier φ_k count too, as in the multi-step loss of MAML++ (Antoniou et al. 2019,
+arXiv:1810.09502), their gradients join v_k when the sweep comes past φ_k.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class MetaGradient:
     """What a sweep found.
 
     Attributes:
-        loss: query loss after adaptation.
+        loss: query loss after adaptation, and the early losses with it.
         params: its gradient with respect to θ.
         rates: per inner step, its gradient with respect to each rate that is a tensor.
     """
@@ -50,6 +53,7 @@ def sweep(
     params: Params,
     rates: Sequence[Rates],
     hvp: Hvp | None,
+    early: Mapping[int, ParamLoss] | None = None,
 ) -> MetaGradient:
     """Query loss after K steps of gradient descent, differentiated through all of them.
 
@@ -60,30 +64,33 @@ def sweep(
         rates: α_k of each step.
         hvp: the Hessian-vector product, exact or by differences; None to leave curvature out, which
             is first-order MAML.
+        early: losses of φ_k by k < K, the parameters after k steps, that are added to `query`.
     """
     phi = {name: p.detach() for name, p in params.items()}
     fixed = [{name: _detached(alpha) for name, alpha in rate.items()} for rate in rates]
-    traced = hvp is not None or any(isinstance(a, Tensor) for r in rates for a in r.values())
+    early = early or {}
+    learned = any(isinstance(a, Tensor) for r in rates for a in r.values())
+    traced = hvp is not None or learned or bool(early)
     kept: list[Params] = []
     for loss, rate in zip(inner, fixed, strict=True):
         _, grads = plain_gradient(loss, phi)
         if traced:
             kept.append(grads)
-        phi = _stepped(phi, grads, rate, -1)
+        phi = stepped(phi, grads, rate)
     value, v = plain_gradient(query, phi)
     if not traced:
         return MetaGradient(value, v, [{} for _ in fixed])
     rate_grads: list[Params] = []
-    for loss, rate in zip(reversed(inner), reversed(fixed), strict=True):
-        grads = kept.pop()
-        phi = _stepped(phi, grads, rate, 1)
+    for k in reversed(range(len(kept))):
+        grads, rate = kept.pop(), fixed[k]
+        phi = stepped(phi, grads, rate, sign=1)
         rate_grads.append(_rate_gradient(v, grads, rate))
-        if hvp is None:
-            continue
-        product = hvp(loss, phi, {name: v[name] * alpha for name, alpha in rate.items()}, grads)
-        names = list(v)
-        values = torch._foreach_sub([v[n] for n in names], [product[n] for n in names])
-        v = dict(zip(names, values, strict=True))
+        if hvp is not None:
+            along = {name: v[name] * alpha for name, alpha in rate.items()}
+            v = _added(v, hvp(inner[k], phi, along, grads), -1)
+        if k in early:
+            more, gradient = plain_gradient(early[k], phi)
+            value, v = value + more, _added(v, gradient, 1)
     return MetaGradient(value, v, rate_grads[::-1])
 
 
@@ -91,8 +98,15 @@ def _detached(alpha: Tensor | float) -> Tensor | float:
     return alpha.detach() if isinstance(alpha, Tensor) else alpha
 
 
-def _stepped(phi: Params, grads: Params, rate: Rates, sign: int) -> Params:
+def stepped(phi: Params, grads: Params, rate: Rates, *, sign: int = -1) -> Params:
+    """φ − α ⊙ g: one step down, or back up again with sign 1."""
     return phi | {name: phi[name] + sign * alpha * grads[name] for name, alpha in rate.items()}
+
+
+def _added(v: Params, other: Params, sign: int) -> Params:
+    names = list(v)
+    values = torch._foreach_add([v[n] for n in names], [other[n] for n in names], alpha=sign)
+    return dict(zip(names, values, strict=True))
 
 
 def _rate_gradient(v: Params, grads: Params, rate: Rates) -> Params:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from landmeta.methods.alpha import AlphaMaml
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
+from landmeta.methods.imaml import ImplicitMaml
+from landmeta.methods.lstm import LearnedUpdate
 from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
+from landmeta.methods.plus_plus import MamlPlusPlus
+from landmeta.methods.rates import Lslr, MetaSgd
+from landmeta.methods.reptile import Reptile
 from landmeta.methods.settings import MethodName, MethodSettings
 from landmeta.model import UNetConfig
 
@@ -12,6 +18,13 @@ METHODS: dict[MethodName, type[Method]] = {
     "fomaml": Fomaml,
     "anil": Anil,
     "boil": Boil,
+    "reptile": Reptile,
+    "meta_sgd": MetaSgd,
+    "lslr": Lslr,
+    "maml_plus_plus": MamlPlusPlus,
+    "alpha_maml": AlphaMaml,
+    "imaml": ImplicitMaml,
+    "lstm": LearnedUpdate,
     "pretrain": Method,
     "scratch": Method,
 }

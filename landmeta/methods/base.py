@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch.func import functional_call
 from landmeta.adaptation import Adaptation
 from landmeta.device import mixed_precision
 from landmeta.errors import ConfigError
-from landmeta.losses import cross_entropy
+from landmeta.losses import PIXEL_LOSSES, cross_entropy, some_pixels
 from landmeta.meta.inner import Batch
 from landmeta.methods.settings import MethodSettings
 from landmeta.model import Params, SegmentationNet, UNetConfig, build_net, trainable
@@ -27,11 +27,13 @@ class EpisodeBatch:
         support: tiles to adapt on.
         query: tiles to be judged on.
         classes: of the legend that both are labelled in.
+        seed: of what the method draws at random.
     """
 
     support: Batch
     query: Batch
     classes: int
+    seed: int = 0
 
 
 class Method:
@@ -88,7 +90,8 @@ class Method:
             RuntimeError: they are not those of this method and network.
         """
         buffers, theta = self.kept_buffers(), self.initial()
-        expected = buffers | theta
+        start = self.start(theta, None, self.classes) if adapted else theta
+        expected = buffers | start
         wrong = [
             name
             for name, p in expected.items()
@@ -163,6 +166,10 @@ class Method:
         """Mean cross-entropy over the labelled pixels."""
         return cross_entropy(self.logits(phi, batch.image), batch.label)
 
+    def inner_loss(self, phi: Params, batch: Batch) -> Tensor:
+        """What gradient steps go down: the loss that `inner.loss` names."""
+        return PIXEL_LOSSES[self.settings.inner.loss](self.logits(phi, batch.image), batch.label)
+
     # ---- adapting as trained --------------------------------------------------------------------
 
     def trained(self) -> Adaptation | None:
@@ -181,6 +188,37 @@ class Method:
             factor: on the learned rates.
         """
         raise NotImplementedError(f"{self.settings.method} has learned no update of its own")
+
+    @property
+    def most_steps(self) -> int | None:
+        """Steps that the learned update can do at most; None without limit."""
+        return None
+
+    # ---- training beside the outer optimiser ----------------------------------------------------
+
+    def own(self, params: Params) -> frozenset[str]:
+        """Names of the entries of θ that the method moves itself, not the outer optimiser."""
+        return frozenset()
+
+    def own_step(
+        self, params: Params, found: Params, last_direction: Callable[[], Params]
+    ) -> float:
+        """Move them, in place, before each step of the outer optimiser.
+
+        Args:
+            params: θ.
+            found: the meta-gradient; what the method observed, for its own entries. Means over the
+                tasks of the step.
+            last_direction: computes what the outer optimiser went against in its last step.
+
+        Returns:
+            A factor on the outer rate.
+        """
+        return 1.0
+
+    def monitor(self, params: Params) -> dict[str, float]:
+        """Numbers about θ that are worth a line in the log."""
+        return {}
 
 
 class EpisodicMethod(Method):
@@ -206,6 +244,14 @@ class EpisodicMethod(Method):
             progress: share of the training that is done, from 0 to 1.
         """
         raise NotImplementedError
+
+    def step_batches(self, episode: EpisodeBatch, steps: int) -> list[Batch]:
+        """The support of each inner step: all of it, or `inner.pixels` pixels anew each time."""
+        count = self.settings.inner.pixels
+        if count is None:
+            return [episode.support] * steps
+        generator = torch.Generator().manual_seed(episode.seed)
+        return [some_pixels(episode.support, count, generator) for _ in range(steps)]
 
     def exact(self) -> EpisodicMethod | None:
         """The same method with exact second derivatives; None if it is that already."""

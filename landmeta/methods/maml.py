@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
@@ -37,9 +38,15 @@ class Maml(EpisodicMethod):
 
     def support_losses(self, episode: EpisodeBatch, steps: int) -> list[ParamLoss]:
         """What each inner step goes down."""
-        return [on(self.loss, episode.support)] * steps
+        return [on(self.inner_loss, batch) for batch in self.step_batches(episode, steps)]
 
-    def curvature(self, params: Params) -> Hvp | None:
+    def query_losses(
+        self, episode: EpisodeBatch, steps: int, progress: float
+    ) -> tuple[ParamLoss, Mapping[int, ParamLoss]]:
+        """What judges φ_K, and what is added for earlier φ_k, by k."""
+        return on(self.loss, episode.query), {}
+
+    def curvature(self, params: Params, progress: float) -> Hvp | None:
         """The Hessian-vector product of the meta-gradient."""
         one = next(iter(params.values()))
         computed_in = precision(one.device) if one.is_cuda else one.dtype
@@ -52,13 +59,9 @@ class Maml(EpisodicMethod):
         theta = leaves(params)
         start = self.start(theta, episode.support, episode.classes)
         rates = self.rates(theta, start)
-        found = sweep(
-            self.support_losses(episode, len(rates)),
-            on(self.loss, episode.query),
-            start,
-            rates,
-            self.curvature(params),
-        )
+        query, early = self.query_losses(episode, len(rates), progress)
+        inner = self.support_losses(episode, len(rates))
+        found = sweep(inner, query, start, rates, self.curvature(params, progress), early)
         pairs = [(start, found.params)]
         for rate, derivative in zip(rates, found.rates, strict=True):
             learned = {n: alpha for n, alpha in rate.items() if isinstance(alpha, Tensor)}
@@ -86,7 +89,7 @@ class Fomaml(Maml):
         """None: steps are not traced back."""
         return 0
 
-    def curvature(self, params: Params) -> Hvp | None:
+    def curvature(self, params: Params, progress: float) -> Hvp | None:
         """None is taken into account."""
         return None
 

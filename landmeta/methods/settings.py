@@ -10,7 +10,23 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 
-MethodName = Literal["maml", "fomaml", "anil", "boil", "pretrain", "scratch"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+MethodName = Literal[
+    "maml",
+    "fomaml",
+    "anil",
+    "boil",
+    "reptile",
+    "meta_sgd",
+    "lslr",
+    "maml_plus_plus",
+    "alpha_maml",
+    "imaml",
+    "lstm",
+    "pretrain",
+    "scratch",
+]
 
 
 class Section(BaseModel):
@@ -29,6 +45,60 @@ class InnerConfig(Section):
     layers: tuple[str, ...] | None = None
     """Which parameters adapt, by the beginnings of their names ("head", "unet.decoder"), in place
     of those the method chooses."""
+    loss: Literal["cross_entropy", "balanced", "focal"] = "cross_entropy"
+    """What inner steps go down, in training and when adapting: cross-entropy, that with each class
+    counting alike, or focal loss with γ = 2. Queries are judged by cross-entropy in any case."""
+    pixels: Positive | None = None
+    """Labelled pixels that each inner step of training sees, drawn anew for each; all if not
+    given. Adapting uses all."""
+
+
+class ReptileConfig(Section):
+    """Reptile."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of a task's tiles (support and query together), how many each inner step sees."""
+
+
+class PlusPlusConfig(Section):
+    """The parts of MAML++, each of which can be left out."""
+
+    multi_step: Share = 0.15
+    """Share of the training until which the queries of earlier steps count, less and less; 0 for
+    the last step alone."""
+    first_order: Share = 0.3
+    """Share of the training that leaves second derivatives out; 0 for none."""
+    learned_rates: bool = True
+    """Learn the rate of each parameter tensor and step."""
+    step_norm: bool = False
+    """Batch norm with statistics and weights of each step, in place of group norm."""
+
+
+class AlphaConfig(Section):
+    """Alpha MAML: how fast the rates follow their hyper-gradients; 0 to hold them."""
+
+    inner: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    outer: Annotated[float, Field(ge=0, lt=1)] = 0.02
+
+
+class ImplicitConfig(Section):
+    """Implicit MAML."""
+
+    strength: Rate = 1.0
+    """λ: how strongly the adapted parameters are held to where they start."""
+    solver: Literal["conjugate_gradient", "gradient_descent"] = "conjugate_gradient"
+    iterations: Positive = 5
+    """Hessian-vector products of each meta-gradient."""
+    damping: Annotated[float, Field(ge=0)] = 10.0
+    """Added to λ where the Hessian is divided by it, against negative eigenvalues of
+    I + ∇²L / (λ + damping) where the inner loop has not come to a minimum. 0 for none."""
+
+
+class LstmConfig(Section):
+    """The learned update rule."""
+
+    hidden: Positive = 8
+    """Units of the cell that reads the gradients."""
 
 
 class MethodSettings(Section):
@@ -36,3 +106,8 @@ class MethodSettings(Section):
 
     method: MethodName
     inner: InnerConfig = InnerConfig()
+    reptile: ReptileConfig = ReptileConfig()
+    plus_plus: PlusPlusConfig = PlusPlusConfig()
+    alpha: AlphaConfig = AlphaConfig()
+    implicit: ImplicitConfig = ImplicitConfig()
+    lstm: LstmConfig = LstmConfig()

@@ -8,10 +8,11 @@ import torch
 
 from landmeta import distributed
 from landmeta.checkpoint import load_checkpoint, read_tensors
-from landmeta.model import UNetConfig, build_net, trainable
+from landmeta.config import TrainConfig
+from landmeta.methods import make_method
 from landmeta.train import train
 from tests.program import write_config
-from tests.tiny import NET, tiny_config
+from tests.tiny import tiny_config
 from tests.together import torchrun
 
 pytestmark = pytest.mark.slow
@@ -44,8 +45,9 @@ def _assert_same_run(alone, together):
         assert _log(together, key) == pytest.approx(_log(alone, key), rel=1e-5), key
     miou = _log(alone, "val_miou")  # a pixel between two classes may fall to the other one
     assert _log(together, "val_miou") == pytest.approx(miou, abs=0.01)
-    net = trainable(build_net(UNetConfig.model_validate(NET), 3, 3, seed=0))
-    start = torch.cat([net[k].detach().flatten() for k in sorted(net)])
+    config = TrainConfig.model_validate_json((alone / "config.json").read_text(encoding="utf-8"))
+    theta = make_method(config.settings(), config.model, 3, 3, seed=0).initial()
+    start = torch.cat([theta[k].detach().flatten() for k in sorted(theta)])
     end = _parameters(alone)
     assert torch.dist(_parameters(together), end) < 1e-3 * torch.dist(end, start)
     tables = [pd.read_csv(folder / "tuning.csv") for folder in (alone, together)]
@@ -57,7 +59,7 @@ def _partial_files(folder):
 
 
 def test_two_processes_end_where_one_does(tiny, tmp_path):
-    methods = ("maml", "fomaml", "pretrain")
+    methods = ("maml", "fomaml", "alpha_maml", "pretrain")
     alone = [_config(tiny, tmp_path / "alone", m)[0] for m in methods]
     pairs = [_config(tiny, tmp_path / "together", m) for m in methods]
     done = torchrun("-m", "tests.together", *(path for _, path in pairs))

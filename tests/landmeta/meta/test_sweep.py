@@ -137,3 +137,32 @@ def _most_saved(loss, query, theta, steps):
         rates = [dict.fromkeys(theta, 0.1)] * steps
         sweep([loss] * steps, query, theta, rates, reverse_over_reverse)
     return alive["most"]
+
+
+@pytest.mark.parametrize("hvp", ["exact", "forward_over_reverse", None])
+def test_losses_of_earlier_steps_count_too(hvp):
+    """The multi-step loss of MAML++, with rates that are learned; also at first order."""
+    loss, query, theta = small_losses()
+    weights = [0.1, 0.0, 0.3, 0.6]
+    rates = [{k: torch.tensor(0.1 * (n + 1)).double() for k in theta} for n in range(3)]
+    learned = [{k: a.clone().requires_grad_() for k, a in rate.items()} for rate in rates]
+    phi, value = theta, weights[0] * query(theta)
+    for rate, weight in zip(learned, weights[1:], strict=True):
+        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=hvp is not None)
+        phi = {n: phi[n] - rate[n] * g for n, g in zip(phi, grads, strict=True)}
+        value = value + weight * query(phi)
+    flat = [a for rate in learned for a in rate.values()]
+    expected = torch.autograd.grad(value, [*theta.values(), *flat])
+    early = {k: partial(_times, w, query) for k, w in enumerate(weights[:-1]) if w}
+    product = hvp and hessian_vector_product(hvp, torch.float64)
+    found = sweep([loss] * 3, partial(_times, 0.6, query), theta, rates, product, early)
+    torch.testing.assert_close(found.loss, value.detach(), rtol=1e-12, atol=0)
+    parts = list(theta)
+    assert relative_error(found.params, dict(zip(parts, expected, strict=False))) < 1e-10
+    got = [a for rate in found.rates for a in rate.values()]
+    for ours, theirs in zip(got, expected[len(parts) :], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-13)
+
+
+def _times(weight, loss, params):
+    return weight * loss(params)
