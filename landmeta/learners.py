@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landmeta import distributed
 from landmeta.config import TrainConfig
-from landmeta.episodes import EpisodeSampler, dihedral, draw_turns, turned
+from landmeta.episodes import EpisodeSampler, EpisodeTiles, dihedral, draw_turns, turned
 from landmeta.errors import ConfigError
 from landmeta.legend import IGNORE
 from landmeta.losses import to_batch
@@ -18,10 +18,11 @@ from landmeta.meta.hessian import norm
 from landmeta.meta.inner import gradient
 from landmeta.methods import EpisodeBatch, EpisodicMethod, Method
 from landmeta.model import Params
-from landmeta.taskset import TaskSet, Tiles
+from landmeta.relabel import with_legend
+from landmeta.taskset import TaskSet
 
-Work = list[tuple[Tiles, Tiles]]
-"""The tiles of one outer step: (support, query) of each task.
+Work = list[EpisodeTiles]
+"""The tiles of one outer step: support, query and number of classes of each task.
 
 Of several processes that train together, each has its share of the tasks (or tiles).
 """
@@ -74,19 +75,19 @@ class MetaLearner:
         reference = self.method.exact()
         if reference is None:
             return None
-        episode = self._episode(*work[0])
+        episode = self._episode(work[0])
         _, found = self.method.meta_gradient(params, episode, progress)
         _, exact = reference.meta_gradient(params, episode, progress)
         apart = {name: found[name] - exact[name] for name in exact}
         return float(norm(apart) / norm(exact))
 
-    def _episode(self, support: Tiles, query: Tiles) -> EpisodeBatch:
-        batches = to_batch(support, self.device), to_batch(query, self.device)
-        return EpisodeBatch(*batches, classes=len(self.taskset.legend))
+    def _episode(self, tiles: EpisodeTiles) -> EpisodeBatch:
+        batches = to_batch(tiles.support, self.device), to_batch(tiles.query, self.device)
+        return EpisodeBatch(*batches, tiles.classes)
 
     def load(self, step: int) -> Work:
         """Support and query tiles of the step's episodes."""
-        work = []
+        work, classes = [], len(self.taskset.legend)
         for i in distributed.own(range(self.items)):
             number = step * self.items + i
             episode = self.sampler.episode(number)
@@ -95,14 +96,15 @@ class MetaLearner:
             if self.config.augment:
                 rng = np.random.default_rng([self.config.seed, number, 1])
                 support, query = dihedral(support, rng), dihedral(query, rng)
-            work.append((support, query))
+            key = [self.config.seed, number]
+            work.append(with_legend(support, query, classes, self.config.relabel, key))
         return work
 
     def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
         """Mean query loss and mean meta-gradient over the tasks."""
         losses, total = [], {name: torch.zeros_like(p) for name, p in params.items()}
-        for support, query in work:
-            episode = self._episode(support, query)
+        for tiles in work:
+            episode = self._episode(tiles)
             task_loss, grads = self.method.meta_gradient(params, episode, progress)
             losses.append(task_loss)
             for name, g in grads.items():
@@ -133,7 +135,7 @@ class SupervisedLearner:
         if self.config.augment:
             rng = np.random.default_rng([self.config.seed, step, 1])
             tiles = turned(tiles, distributed.own(draw_turns(self.items, rng)))
-        return [(tiles, tiles)]
+        return [EpisodeTiles(tiles, tiles, len(self.taskset.legend))]
 
     def _tile(self, position: int) -> int:
         epoch, place = divmod(position, len(self.ids))
@@ -144,13 +146,13 @@ class SupervisedLearner:
 
     def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
         """Loss and its plain gradient."""
-        ((tiles, _),) = work
+        ((tiles, _, _),) = work
         loss = self.method.loss(params, to_batch(tiles, self.device))
         return loss.detach(), gradient(loss, params)
 
     def weight(self, work: Work) -> float:
         """Labelled pixels, over which the loss is a mean."""
-        ((tiles, _),) = work
+        ((tiles, _, _),) = work
         return float((tiles.label != IGNORE).sum())
 
 

@@ -52,20 +52,14 @@ def to_batch(tiles: Tiles, device: torch.device) -> Batch:
     )
 
 
-def pinned(work: list[tuple[Tiles, Tiles]]) -> list[tuple[Tiles, Tiles]]:
+def pinned(tiles: Tiles) -> Tiles:
     """The same tiles in page-locked memory, from which a GPU copies while it computes."""
 
     def lock(array: NDArray[Any]) -> NDArray[Any]:
         locked: NDArray[Any] = torch.from_numpy(array).pin_memory().numpy()
         return locked
 
-    return [
-        (
-            Tiles(lock(support.image), lock(support.label)),
-            Tiles(lock(query.image), lock(query.label)),
-        )
-        for support, query in work
-    ]
+    return Tiles(lock(tiles.image), lock(tiles.label))
 
 
 @torch.no_grad()

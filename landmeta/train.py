@@ -58,6 +58,7 @@ from landmeta.memory import refuse_what_will_not_fit, room_for_tiles
 from landmeta.methods import Method, make_method
 from landmeta.model import Params
 from landmeta.pace import Pace
+from landmeta.relabel import with_legend
 from landmeta.runlog import RunLog
 from landmeta.scores import scores
 from landmeta.taskset import TaskSet
@@ -296,7 +297,9 @@ class _Run:
 
     def _read(self, step: int) -> Work:
         work = self.learner.load(step)
-        return pinned(work) if self.device.type == "cuda" else work
+        if self.device.type != "cuda":
+            return work
+        return [w._replace(support=pinned(w.support), query=pinned(w.query)) for w in work]
 
     def _outer_step(self, work: Work) -> tuple[float, float]:
         outer = self.config.outer
@@ -338,10 +341,13 @@ class _Run:
         draws = [(t, d) for t in self.validation.tasks for d in range(self.config.validation.draws)]
         results = np.zeros((len(draws), 2))
         for row in distributed.own(range(len(draws))):
-            support, query = read_episode(self.taskset, self.validation.draw(*draws[row]))
-            batch = to_batch(support, self.device)
-            adapted = adapt_params(self.method, self.params, batch, how, classes)
-            found = scores(confusion_on(self.method, adapted, query, classes, self.device))
+            read = read_episode(self.taskset, self.validation.draw(*draws[row]))
+            key = self.validation.draw_key(*draws[row])
+            tiles = with_legend(*read, classes, self.config.relabel, key)
+            batch = to_batch(tiles.support, self.device)
+            adapted = adapt_params(self.method, self.params, batch, how, tiles.classes)
+            confusion = confusion_on(self.method, adapted, tiles.query, tiles.classes, self.device)
+            found = scores(confusion)
             results[row] = found.miou, found.accuracy
         distributed.add([torch.from_numpy(results)])
         miou, accuracy = np.nanmean(results, axis=0).tolist()
@@ -386,6 +392,7 @@ class _Run:
             params,
             self.taskset,
             config,
+            relabel=self.config.relabel,
             seed=self.config.seed + 1,
             device=self.device,
         )
