@@ -181,7 +181,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if stream.read(4).startswith(_PICKLES):
             raise UnsafeFile(
                 "is a pickle (a .pt or .pth file), which can run code when loaded; not opened",
-                remedy="use a .safetensors file written by landmeta",
+                remedy="use a .safetensors file; weights from elsewhere that you trust, "
+                "safetensors.torch.save_file(torch.load(FILE, weights_only=True), …) converts",
                 path=path,
             )
     try:

@@ -78,7 +78,8 @@ class _Method:
     def maps(self, params: Params, support: Tiles, query: Tiles) -> Labels:
         image = to_batch(query, self.device).image
         predicted = predict_classes(self.checkpoint.method.logits, params, image)
-        return self.classes(support)[predicted.cpu().numpy()]
+        found: Labels = self.classes(support)[predicted.cpu().numpy()]
+        return found
 
 
 def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from landmeta.config import RelabelConfig
 from landmeta.episodes import EpisodeTiles
@@ -18,13 +17,13 @@ from landmeta.legend import IGNORE, Labels
 from landmeta.taskset import Tiles
 
 
-def present(label: Labels) -> NDArray[np.uint8]:
+def present(label: Labels) -> Labels:
     """Indices of the classes that have a labelled pixel, ascending."""
-    found = np.unique(label)
-    return found[found != IGNORE]
+    found: Labels = np.unique(label[label != IGNORE])
+    return found
 
 
-def numbering(classes: NDArray[np.uint8]) -> Labels:
+def numbering(classes: Labels) -> Labels:
     """Table, shape (256,), that numbers these classes from 0 in their order; all else is 255."""
     table = np.full(256, IGNORE, np.uint8)
     table[classes] = np.arange(len(classes))
@@ -32,7 +31,7 @@ def numbering(classes: NDArray[np.uint8]) -> Labels:
 
 
 def draw_legend(
-    classes: NDArray[np.uint8], how: RelabelConfig, rng: np.random.Generator
+    classes: Labels, how: RelabelConfig, rng: np.random.Generator
 ) -> tuple[Labels, int]:
     """Draw an episode's own legend.
 

@@ -182,11 +182,11 @@ def test_more_shots_than_a_task_set_has_tiles(tmp_path):
 def test_settings_are_changed_by_name(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("taskset: x\nout: y\nmethod: maml\ninner: {steps: 4}\n")
-    changes = ["method=fomaml", "inner.rate=0.5", "outer.steps=7", "init=null", "out=z=1"]
+    changes = ["method=fomaml", "inner.rate=0.5", "outer.steps=7", "init=pretrained", "out=z=1"]
     config = read_config(path, TrainConfig, changes)
     assert config.method == "fomaml"
     assert (config.inner.steps, config.inner.rate, config.outer.steps) == (4, 0.5, 7)
-    assert (config.init, str(config.out)) == (None, "z=1")
+    assert (config.init, str(config.out)) == ("pretrained", "z=1")
     for change, words in (
         ("method", "does not set anything"),
         ("method.x=1", "method holds 'maml'"),
