@@ -6,6 +6,7 @@ import pytest
 import segmentation_models_pytorch.encoders as smp_encoders
 import torch
 import torchvision
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders._utils import patch_first_conv
 from torch import nn
@@ -92,6 +93,20 @@ def test_published_weights_are_taken_as_they_are_published(resnet, tiny, tmp_pat
     assert all(torch.equal(start.params[n], same.params[n]) for n in random)
     assert torch.equal(start.params[f"{ENCODER}layer2.1.bn2.weight"], resnet["layer2.1.bn2.weight"])
     assert "published for resnet18" in start.note
+
+
+def test_a_hub_out_of_reach_is_named_with_the_way_out(tiny, tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise LocalEntryNotFoundError("cannot find the requested files\nin the local cache")
+
+    monkeypatch.setattr(smp_encoders, "hf_hub_download", unreachable)
+    config = tiny_config(tiny, tmp_path / "run", init="pretrained")
+    ended = invoke("train", write_config(tmp_path / "run.yaml", config), "--quiet")
+    assert ended.exit_code == 2
+    assert "weights of resnet18 cannot be had: cannot find the requested files\n" in ended.stderr
+    assert "smp-hub/resnet18.imagenet" in ended.stderr
+    assert "set init to that file" in ended.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_of_another_encoder_are_refused(tiny, tmp_path):

@@ -9,6 +9,7 @@ import rasterio
 import torch
 
 import landmeta.train as training
+from landmeta import memory
 from landmeta.adapt import adapt
 from landmeta.checkpoint import load_checkpoint
 from landmeta.compare import compare
@@ -120,7 +121,6 @@ def test_interrupted_run_equals_uninterrupted_run(taskset, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         training.train(config, quiet=True)
     monkeypatch.undo()
-    monkeypatch.setitem(METHODS, METHOD, Prototypes)
     resumed = training.train(config, resume=True, quiet=True)
     first, second = (load_checkpoint(path).params for path in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -135,6 +135,22 @@ def test_a_head_with_a_place_for_each_class_is_refused():
     with pytest.raises(ValueError, match=r"episodes\.relabel .* use legend open"):
         TrainConfig.model_validate(config | {"legend": "fixed", "episodes": {"relabel": {}}})
     assert TrainConfig.model_validate(config | {"method": METHOD}).relabel is not None
+
+
+@pytest.mark.parametrize(("most", "ways"), [(None, 3), (2, 2), (9, 3)])
+def test_memory_is_estimated_for_the_most_ways(taskset, tmp_path, monkeypatch, most, ways):
+    seen = []
+
+    def measured(loss, phi, *_, **__):
+        seen.append(len(phi["prototype"]))
+        return memory.StepSize(1, 1, 1)
+
+    monkeypatch.setattr(memory, "measure", measured)
+    episodes = {"shots": 2, "queries": 2, "tasks": 1, "relabel": {"max_ways": most}}
+    config = settings(taskset, tmp_path, episodes=episodes)
+    method = make_method(config.settings(), config.model, 3, 3)
+    memory.refuse_what_will_not_fit(config, method, method.initial(), 3, 16)
+    assert seen == [ways]
 
 
 def test_an_open_training_starts_from_a_network_of_other_classes(fixed, taskset, tmp_path):
