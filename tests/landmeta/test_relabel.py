@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landmeta import distributed
+from landmeta import distributed, learners
 from landmeta.config import RelabelConfig
 from landmeta.learners import MetaLearner
 from landmeta.legend import IGNORE
@@ -112,7 +112,15 @@ def _labels(work):
 def test_an_episode_is_relabelled_by_its_number_alone(tiny, tmp_path, prototypes, monkeypatch):
     more = {"episodes": {"shots": 2, "queries": 2, "tasks": 4}}
     learner, later = _learner(tiny, tmp_path, **more), _learner(tiny, tmp_path, **more)
+    keys = []
+
+    def noting(*arguments):
+        keys.append(tuple(arguments[-1]))
+        return with_legend(*arguments)
+
+    monkeypatch.setattr(learners, "with_legend", noting)
     whole = [_labels(learner.load(step)) for step in range(4)]
+    assert len(set(keys)) == 16  # a draw of its own for each episode
     assert _labels(later.load(3)) == whole[3]  # as a resumed run does
     assert len({classes for work in whole for classes, *_ in work}) > 1
     shares = []
