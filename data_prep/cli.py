@@ -16,7 +16,6 @@ from landmeta.errors import ConfigError
 if TYPE_CHECKING:
     from data_prep.sen12ms_splits import Season
     from data_prep.source import Source
-    from landmeta.legend import Legend
     from landmeta.taskset import TaskSet
 
 app = typer.Typer(no_args_is_help=True, help="Turn raw imagery with labels into a task set.")
@@ -172,12 +171,13 @@ def rasters(
 ) -> None:
     """Any folder of images with label rasters: GeoTIFF, JPEG or PNG, ids or colours."""
     from data_prep.rasters import rasters as read
+    from landmeta.legend import find_legend
 
     source = read(
         root,
         images=images,
         labels=labels,
-        legend=_legend(legend),
+        legend=find_legend(legend),
         tile=tile,
         bands=_names(bands),
         scales=dict(map(_scale, scale or [])),
@@ -295,10 +295,3 @@ def _scale(text: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise ConfigError(f"{text!r} is no scale", remedy="write BAND=FACTOR, such as B4=0.0001")
-
-
-def _legend(text: str) -> Legend:
-    """A legend known by name, or read from a file."""
-    from landmeta.legend import KNOWN_LEGENDS, read_legend
-
-    return KNOWN_LEGENDS.get(text) or read_legend(Path(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,18 @@ from pydantic import ValidationError
 
 from landmeta.adaptation import Adaptation, adapt_params
 from landmeta.atomic import refuse_existing
-from landmeta.checkpoint import load_checkpoint, save_checkpoint
+from landmeta.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from landmeta.device import DeviceName, choose_device
-from landmeta.errors import CheckpointMismatch, ConfigError, EmptyRegion, TooFewTiles
+from landmeta.errors import (
+    CheckpointMismatch,
+    ConfigError,
+    EmptyRegion,
+    TooFewTiles,
+    TrainingDiverged,
+)
 from landmeta.legend import IGNORE, Legend
 from landmeta.losses import to_batch
+from landmeta.relabel import numbering, present, with_table
 from landmeta.support import Support, load_support, parse_pair
 from landmeta.taskset import TaskSet, Tiles
 
@@ -32,13 +40,15 @@ class Adapted:
     Attributes:
         path: the region model.
         how: optimiser, rate and steps used.
-        pixels: labelled pixels per class name.
+        pixels: labelled pixels per name of each class that the region model maps.
+        dropped: names of the classes that it does not map, since no pixel was labelled so.
         loss_before, loss_after: mean cross-entropy on the support set.
     """
 
     path: Path
     how: Adaptation
     pixels: dict[str, int]
+    dropped: tuple[str, ...]
     loss_before: float
     loss_after: float
 
@@ -59,9 +69,13 @@ def adapt(
 ) -> Adapted:
     """Adapt a checkpoint to labelled tiles and write the region model `out`.
 
+    A checkpoint with an open legend takes the labels' own classes, those of them that have a
+    labelled pixel.
+
     Args:
         checkpoint: written by training.
-        support: labelled tiles, in the checkpoint's bands and legend; 255 = not labelled.
+        support: labelled tiles in the checkpoint's bands, and in its legend if that is fixed;
+            255 = not labelled.
         out: safetensors file to write.
         changes: optimizer, rate or steps in place of those tuned for so many tiles.
         device: where to compute.
@@ -69,8 +83,10 @@ def adapt(
 
     Raises:
         OutputExists: `out` exists and `overwrite` is False.
-        EmptyRegion: nothing in the support is labelled.
-        CheckpointMismatch: the checkpoint is already a region model.
+        EmptyRegion: nothing in the support is labelled, or one class only of an open legend.
+        CheckpointMismatch: the checkpoint is already a region model, or has a fixed legend that is
+            not that of the labels.
+        TrainingDiverged: the adapted parameters are not numbers.
     """
     refuse_existing(out, overwrite)
     loaded = load_checkpoint(checkpoint)
@@ -80,22 +96,29 @@ def adapt(
             remedy="adapt the checkpoint it was made from",
             path=checkpoint,
         )
-    tiles = support.tiles
-    pixels = class_pixels(tiles, loaded.meta.legend)
-    if not sum(pixels.values()):
-        raise EmptyRegion(
-            f"none of the {len(tiles)} support tiles has a labelled pixel",
-            remedy="label some pixels of the new region",
-        )
+    if support.legend is not None:
+        loaded.meta.check_classes(support.legend, checkpoint)
+    tiles, legend, dropped = _to_map(support, loaded.meta)
+    pixels = class_pixels(tiles, legend)
     how = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
     target = choose_device(device)
     ready = loaded.to(target)
-    method, classes = ready.method, len(loaded.meta.legend)
+    method, classes = ready.method, len(legend)
     batch = to_batch(tiles, target)
     params = adapt_params(method, ready.params, batch, how, classes)
+    with torch.no_grad():
+        unadapted = method.start(ready.params, None, classes)
+        before, after = (method.loss(p, batch).item() for p in (unadapted, params))
+    if not math.isfinite(after):
+        raise TrainingDiverged(
+            f"the loss is {after} after {how.steps} steps of {how.optimizer} at rate {how.rate:g}",
+            remedy="lower the rate or the steps; nothing was written",
+            path=checkpoint,
+        )
     meta = loaded.meta.model_copy(
         update={
             "kind": "region",
+            "legend": legend,
             "adaptation": {len(tiles): how},
             "provenance": {
                 "checkpoint": checkpoint.name,
@@ -104,13 +127,37 @@ def adapt(
                 "support_tiles": len(tiles),
                 "support_pixels": pixels,
                 "trained": loaded.meta.provenance,
+                "training_classes": list(loaded.meta.legend.names),
             },
         }
     )
     save_checkpoint(out, method, params, meta, overwrite=overwrite)
-    with torch.no_grad():
-        before, after = (method.loss(p, batch).item() for p in (ready.phi(), params))
-    return Adapted(out, how, pixels, before, after)
+    return Adapted(out, how, pixels, dropped, before, after)
+
+
+def _to_map(support: Support, meta: CheckpointMeta) -> tuple[Tiles, Legend, tuple[str, ...]]:
+    """The support in the region's legend, that legend, and the names of classes left out of it.
+
+    A fixed legend is mapped whole; of an open one, the classes that are labelled.
+    """
+    tiles, legend = support.tiles, meta.legend
+    kept = present(tiles.label)
+    if not len(kept):
+        raise EmptyRegion(
+            f"none of the {len(tiles)} support tiles has a labelled pixel",
+            remedy="label some pixels of the new region",
+        )
+    if not meta.open_legend:
+        return tiles, legend, ()
+    legend = support.legend or legend
+    if len(kept) == 1:
+        raise EmptyRegion(
+            f"{legend.names[kept[0]]} is the only class that is labelled, and with an open legend "
+            "a map shows what is labelled",
+            remedy="label some pixels of at least one other class",
+        )
+    dropped = tuple(name for i, name in enumerate(legend.names) if i not in kept)
+    return with_table(tiles, numbering(kept)), legend.only(kept.tolist()), dropped
 
 
 def _changed(tuned: Adaptation, changes: Mapping[str, object]) -> Adaptation:
@@ -150,18 +197,34 @@ def support_from_taskset(
         )
     chosen = np.random.default_rng(seed).choice(ids, shots, replace=False)
     sources = tuple(f"{folder}: {region}, tile {i}" for i in chosen.tolist())
-    return Support(taskset.read(chosen), sources, ())
+    return Support(taskset.read(chosen), sources, (), taskset.legend)
 
 
 def support_from_files(
-    checkpoint: Path, pairs: Sequence[str], names: Sequence[str] | None = None
+    checkpoint: Path,
+    pairs: Sequence[str],
+    names: Sequence[str] | None = None,
+    legend: Legend | None = None,
 ) -> Support:
-    """Labelled tiles from `IMAGE=LABELS` pairs. Errors as in `landmeta.support.load_support`."""
+    """Labelled tiles from `IMAGE=LABELS` pairs.
+
+    Args:
+        checkpoint: that is to be adapted.
+        pairs: images and labels.
+        names: what the bands of the images are, if they do not say so themselves.
+        legend: of the labels; that of the checkpoint if not given.
+
+    Raises:
+        CheckpointMismatch: the checkpoint's legend is fixed and not that of the labels.
+        LandmetaError: as `landmeta.support.load_support`.
+    """
     meta = load_checkpoint(checkpoint).meta
+    if legend is not None:
+        meta.check_classes(legend, checkpoint)
     return load_support(
         [parse_pair(pair) for pair in pairs],
         bands=meta.bands,
-        legend=meta.legend,
+        legend=legend or meta.legend,
         tile_size=meta.tile_size,
         names=names,
     )

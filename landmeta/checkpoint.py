@@ -21,7 +21,7 @@ from landmeta.adaptation import NO_ADAPTATION, Adaptation
 from landmeta.atomic import atomic_file
 from landmeta.errors import CheckpointMismatch, SourceNotFound, UnreadableFile, UnsafeFile
 from landmeta.legend import Legend
-from landmeta.methods import Method, MethodSettings, make_method
+from landmeta.methods import Method, MethodSettings, make_method, open_methods
 from landmeta.model import Params, UNetConfig
 from landmeta.taskset import Band, TaskSetMeta
 
@@ -58,12 +58,19 @@ class CheckpointMeta(BaseModel):
         tuned = sorted(self.adaptation)
         return self.adaptation[max([n for n in tuned if n <= shots], default=tuned[0])]
 
-    def check_fits(self, data: TaskSetMeta, path: Path) -> None:
-        """Raise `CheckpointMismatch` unless the checkpoint was made for such data."""
+    @property
+    def open_legend(self) -> bool:
+        """Whether it adapts to classes that are not those of its training."""
+        return self.settings.legend == "open"
+
+    def check_fits(self, data: TaskSetMeta, path: Path, *, classes: bool = True) -> None:
+        """Raise `CheckpointMismatch` unless the checkpoint was made for such data.
+
+        The classes must be the same unless the legend is open, or `classes` is False.
+        """
         for what, ours, theirs in (
             ("bands", [b.name for b in self.bands], [b.name for b in data.bands]),
             ("band scales", [b.scale for b in self.bands], [b.scale for b in data.bands]),
-            ("classes", list(self.legend.names), list(data.legend.names)),
         ):
             if ours != theirs:
                 raise CheckpointMismatch(
@@ -72,6 +79,20 @@ class CheckpointMeta(BaseModel):
                     "with the checkpoint's bands and legend",
                     path=path,
                 )
+        if classes:
+            self.check_classes(data.legend, path)
+
+    def check_classes(self, legend: Legend, path: Path) -> None:
+        """Raise `CheckpointMismatch` if the legend is fixed and the labels have another one."""
+        ours, theirs = list(self.legend.names), list(legend.names)
+        if not self.open_legend and ours != theirs:
+            raise CheckpointMismatch(
+                f"was made for the classes {ours} alone (legend: fixed), but the labels have "
+                f"{theirs}",
+                remedy="use labels of the checkpoint's classes, or train with 'legend: open' and a "
+                f"method that makes its head of the labels: {', '.join(open_methods())}",
+                path=path,
+            )
 
 
 @dataclass(frozen=True)
@@ -160,7 +181,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if stream.read(4).startswith(_PICKLES):
             raise UnsafeFile(
                 "is a pickle (a .pt or .pth file), which can run code when loaded; not opened",
-                remedy="use a .safetensors file written by landmeta",
+                remedy="use a .safetensors file; weights from elsewhere that you trust, "
+                "safetensors.torch.save_file(torch.load(FILE, weights_only=True), …) converts",
                 path=path,
             )
     try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from landmeta.checkpoint import load_checkpoint
 from landmeta.device import DeviceName, choose_device
+from landmeta.errors import CheckpointMismatch
 from landmeta.legend import Legend
 from landmeta.taskset import Band
 
@@ -26,13 +27,20 @@ class NetworkClassifier:
         device: where to compute.
 
     Raises:
-        UnsafeFile, UnreadableFile, CheckpointMismatch: as `load_checkpoint`.
+        UnsafeFile, UnreadableFile, CheckpointMismatch: as `load_checkpoint`; the last also of a
+            checkpoint with an open legend that is not adapted.
     """
 
     def __init__(self, path: Path, device: DeviceName = "auto") -> None:
         self.path = path
         self.device = choose_device(device)
         self.checkpoint = load_checkpoint(path).to(self.device)
+        if self.checkpoint.meta.open_legend and self.checkpoint.meta.kind == "meta":
+            raise CheckpointMismatch(
+                "has an open legend: which classes to map, only labels of the region can say",
+                remedy="adapt it by 'landmeta adapt' and map with the region model",
+                path=path,
+            )
         self._phi = self.checkpoint.phi()
         meta = self.checkpoint.meta
         self.band_specs: tuple[Band, ...] = meta.bands

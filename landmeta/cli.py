@@ -161,6 +161,13 @@ def adapt(
     region: Annotated[str | None, typer.Option(help="Task of the task set.")] = None,
     shots: Annotated[int, typer.Option(min=1, help="Tiles to take from the task set.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the draw from the task set.")] = 0,
+    legend: Annotated[
+        str | None,
+        typer.Option(
+            help="Legend of the labels where the checkpoint takes any (legend: open): a file, or "
+            "igbp-simplified, or deepglobe."
+        ),
+    ] = None,
     bands: BandNames = None,
     optimizer: Annotated[Optimizer | None, typer.Option(help="In place of the tuned one.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="In place of the tuned one.")] = None,
@@ -171,6 +178,7 @@ def adapt(
     """Adapt a trained network to a new region from a few labelled tiles."""
     from landmeta.adapt import adapt as run
     from landmeta.adapt import support_from_files, support_from_taskset
+    from landmeta.legend import find_legend
 
     if bool(support) == bool(taskset):
         raise ConfigError(
@@ -178,6 +186,12 @@ def adapt(
             remedy="give --support IMAGE=LABELS, or --taskset DIR --region NAME",
         )
     if taskset is not None:
+        if legend is not None:
+            raise ConfigError(
+                f"a legend ({legend}) was given beside a task set, which has one of its own",
+                remedy="leave --legend out, or give the labels by --support IMAGE=LABELS",
+                path=taskset,
+            )
         if region is None:
             raise ConfigError(
                 "a task set was given but no region of it",
@@ -186,7 +200,8 @@ def adapt(
             )
         labelled = support_from_taskset(checkpoint, taskset, region, shots, seed)
     else:
-        labelled = support_from_files(checkpoint, support or [], _names(bands))
+        own = None if legend is None else find_legend(legend)
+        labelled = support_from_files(checkpoint, support or [], _names(bands), own)
     changes = {"optimizer": optimizer and optimizer.value, "rate": rate, "steps": steps}
     done = run(
         checkpoint,
@@ -198,6 +213,8 @@ def adapt(
     )
     for note in labelled.notes:
         _tell(f"note: {note}")
+    if done.dropped:
+        _tell(f"note: nothing is labelled {', '.join(done.dropped)}: not in the map's legend")
     for name, count in done.pixels.items():
         warning = "  (few: expect little of this class)" if name in done.scarce else ""
         _tell(f"{name}: {count} labelled pixels{warning}")

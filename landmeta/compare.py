@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,14 +18,15 @@ from landmeta.checkpoint import Checkpoint, load_checkpoint
 from landmeta.config import CompareConfig
 from landmeta.device import choose_device
 from landmeta.episodes import Episode, EpisodeSampler
-from landmeta.errors import ConfigError
+from landmeta.errors import CheckpointMismatch, ConfigError
 from landmeta.evaluate import read_episode
-from landmeta.legend import Labels
+from landmeta.legend import IGNORE, Labels
 from landmeta.losses import predict_classes, to_batch
 from landmeta.model import Params
 from landmeta.pictures import plot_region, plot_scores
+from landmeta.relabel import numbering, present, with_table
 from landmeta.report import write_report
-from landmeta.scores import confusion_matrix, scores
+from landmeta.scores import Scores, confusion_matrix, scores
 from landmeta.stats import MEASURES, paired_differences, summarise, verdicts
 from landmeta.tables import score_table
 from landmeta.taskset import TaskSet, Tiles
@@ -60,18 +62,24 @@ class _Method:
     checkpoint: Checkpoint
     device: torch.device
 
-    def adapt(self, support: Tiles, shots: int) -> Params:
-        made, how = self.checkpoint, self.checkpoint.meta.adaptation_for(shots)
-        first = Tiles(support.image[:shots], support.label[:shots])
-        batch = to_batch(first, self.device) if shots else None
-        return adapt_params(made.method, made.params, batch, how, len(made.meta.legend))
+    def classes(self, support: Tiles) -> Labels:
+        """Indices of the classes it can map: of an open legend, those that are labelled."""
+        if self.checkpoint.meta.open_legend:
+            return present(support.label)
+        return np.arange(len(self.checkpoint.meta.legend), dtype=np.uint8)
 
-    def maps(self, params: Params, query: Tiles) -> Labels:
+    def adapt(self, support: Tiles) -> Params:
+        made, how = self.checkpoint, self.checkpoint.meta.adaptation_for(len(support))
+        classes = self.classes(support)
+        batch = to_batch(with_table(support, numbering(classes)), self.device)
+        labelled = batch if len(support) else None
+        return adapt_params(made.method, made.params, labelled, how, len(classes))
+
+    def maps(self, params: Params, support: Tiles, query: Tiles) -> Labels:
         image = to_batch(query, self.device).image
-        predicted: Labels = (
-            predict_classes(self.checkpoint.method.logits, params, image).cpu().numpy()
-        )
-        return predicted
+        predicted = predict_classes(self.checkpoint.method.logits, params, image)
+        found: Labels = self.classes(support)[predicted.cpu().numpy()]
+        return found
 
 
 def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
@@ -126,7 +134,12 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
 
 def _load(name: str, path: Path, taskset: TaskSet, device: torch.device) -> _Method:
     checkpoint = load_checkpoint(path)
-    checkpoint.meta.check_fits(taskset.meta, path)
+    try:
+        checkpoint.meta.check_fits(taskset.meta, path)
+    except CheckpointMismatch as error:
+        raise CheckpointMismatch(
+            f"{name!r} {error.what}", remedy=error.remedy, path=path
+        ) from error
     return _Method(name, checkpoint.to(device), device)
 
 
@@ -172,11 +185,16 @@ def _run(
 def _judge(
     method: _Method, support: Tiles, query: Tiles, shots: int, taskset: TaskSet
 ) -> tuple[dict[str, object], Labels]:
+    first = Tiles(support.image[:shots], support.label[:shots])
     started = time.perf_counter()
-    adapted = method.adapt(support, shots)
-    seconds = time.perf_counter() - started
-    predicted = method.maps(adapted, query)
-    found = scores(confusion_matrix(query.label, predicted, len(taskset.legend)))
+    if len(method.classes(first)):
+        adapted = method.adapt(first)
+        seconds = time.perf_counter() - started
+        predicted = method.maps(adapted, first, query)
+        found = scores(confusion_matrix(query.label, predicted, len(taskset.legend)))
+    else:  # an open legend and nothing labelled: there is no class to map
+        seconds, predicted = math.nan, np.full_like(query.label, IGNORE)
+        found = Scores(math.nan, math.nan, math.nan)
     row = {"method": method.name, "shots": shots, **asdict(found), "adapt_seconds": seconds}
     return row, predicted
 

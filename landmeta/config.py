@@ -12,8 +12,30 @@ from pydantic import Field, ValidationError, model_validator
 from landmeta.adaptation import Adaptation
 from landmeta.device import DeviceName
 from landmeta.errors import ConfigError
+from landmeta.methods import METHODS, open_methods
 from landmeta.methods.settings import Count, InnerConfig, MethodSettings, Positive, Rate, Section
 from landmeta.model import UNetConfig
+
+Chance = Annotated[float, Field(ge=0, le=1)]
+
+
+class RelabelConfig(Section):
+    """The legend of an episode's own that is drawn from its support's classes (legend: open)."""
+
+    drop: Chance = 0.2
+    """Chance of a class to be left out: its pixels are not labelled."""
+    merge: Chance = 0.2
+    """Chance of a class to be made one with another."""
+    min_ways: Positive = 2
+    """Fewest classes of an episode, where its support has as many."""
+    max_ways: Positive | None = None
+    """Most classes of an episode; the others are left out."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> RelabelConfig:
+        if self.max_ways is not None and self.max_ways < self.min_ways:
+            raise ValueError(f"max_ways {self.max_ways} is below min_ways {self.min_ways}")
+        return self
 
 
 class EpisodeConfig(Section):
@@ -22,6 +44,8 @@ class EpisodeConfig(Section):
     shots: Positive = 5
     queries: Positive = 5
     tasks: Positive = 2
+    relabel: RelabelConfig | None = None
+    """With legend: open, how episodes get legends of their own; its defaults if not given."""
 
 
 class OuterConfig(Section):
@@ -71,8 +95,9 @@ class TrainConfig(MethodSettings):
     """Folder of the run: config.json, log.jsonl, state and checkpoint."""
     seed: int = 0
     device: DeviceName = "auto"
-    init: Path | None = None
-    """Checkpoint to start from; random weights if not given."""
+    init: Literal["random", "pretrained"] | Path = "random"
+    """Weights to start from: random, the encoder's published ones, or those of a file (a checkpoint
+    of landmeta, or weights of the encoder as safetensors)."""
     augment: bool = True
     """Turn and mirror training tiles at random."""
     tensorboard: bool = False
@@ -89,6 +114,26 @@ class TrainConfig(MethodSettings):
         return MethodSettings.model_validate(
             {name: getattr(self, name) for name in MethodSettings.model_fields}
         )
+
+    @property
+    def relabel(self) -> RelabelConfig | None:
+        """How episodes get legends of their own; None where all have that of the task set."""
+        return (self.episodes.relabel or RelabelConfig()) if self.legend == "open" else None
+
+    @model_validator(mode="after")
+    def _open_legend_needs_a_head_made_of_labels(self) -> TrainConfig:
+        if self.legend == "open" and not METHODS[self.method].open_legend:
+            raise ValueError(
+                f"legend open: the head of {self.method} has a place for each class of its "
+                "training and none for others; use legend fixed, or a method that makes its head "
+                f"of the region's labels: {', '.join(open_methods())}"
+            )
+        if self.legend == "fixed" and self.episodes.relabel is not None:
+            raise ValueError(
+                "episodes.relabel gives episodes legends of their own, which legend fixed does not "
+                "allow; leave it out, or use legend open"
+            )
+        return self
 
     @model_validator(mode="after")
     def _differences_need_a_smooth_network(self) -> TrainConfig:
@@ -182,6 +227,7 @@ __all__ = [
     "EpisodeConfig",
     "InnerConfig",
     "OuterConfig",
+    "RelabelConfig",
     "TrainConfig",
     "TuneConfig",
     "ValidationConfig",

@@ -201,7 +201,7 @@ def train_config(out: Path, method: str, device: DeviceName = "auto") -> TrainCo
             "out": out / "runs" / method,
             "method": method,
             "device": device,
-            "init": out / "runs/pretrain/checkpoint.safetensors" if method == "maml" else None,
+            "init": out / "runs/pretrain/checkpoint.safetensors" if method == "maml" else "random",
             "model": {"depth": 3, "decoder_channels": [64, 32, 32]},
             "inner": {"steps": 3, "rate": 0.03},
             "episodes": {"shots": 5, "queries": 5, "tasks": 1},

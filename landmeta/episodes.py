@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,21 @@ class Episode:
     task: str
     support: TileIds
     query: TileIds
+
+
+class EpisodeTiles(NamedTuple):
+    """An episode in memory.
+
+    Attributes:
+        support, query: its tiles.
+        classes: of the legend that both are labelled in.
+        seed: of what a method draws at random on them.
+    """
+
+    support: Tiles
+    query: Tiles
+    classes: int
+    seed: int = 0
 
 
 class EpisodeSampler:
@@ -74,9 +90,11 @@ class EpisodeSampler:
 
     def draw(self, task: str, number: int) -> Episode:
         """Draw `number` of one task. A smaller `shots` gives the first tiles of a larger one's."""
-        return self.of_task(
-            task, np.random.default_rng([self.seed, number, zlib.crc32(task.encode())])
-        )
+        return self.of_task(task, np.random.default_rng(self.draw_key(task, number)))
+
+    def draw_key(self, task: str, number: int) -> list[int]:
+        """What everything random about draw `number` of a task is seeded by."""
+        return [self.seed, number, zlib.crc32(task.encode())]
 
     def of_task(self, task: str, rng: np.random.Generator) -> Episode:
         """Draw support, then query from what does not overlap it."""

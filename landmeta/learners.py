@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landmeta import distributed
 from landmeta.config import TrainConfig
-from landmeta.episodes import EpisodeSampler, dihedral, draw_turns, turned
+from landmeta.episodes import EpisodeSampler, EpisodeTiles, dihedral, draw_turns, turned
 from landmeta.errors import ConfigError
 from landmeta.legend import IGNORE
 from landmeta.losses import to_batch
@@ -18,25 +18,11 @@ from landmeta.meta.hessian import norm
 from landmeta.meta.inner import gradient
 from landmeta.methods import EpisodeBatch, EpisodicMethod, Method
 from landmeta.model import Params
-from landmeta.taskset import TaskSet, Tiles
+from landmeta.relabel import with_legend
+from landmeta.taskset import TaskSet
 
-
-class Job(NamedTuple):
-    """The tiles of one task, or of one share of a supervised batch.
-
-    Attributes:
-        support: to adapt on.
-        query: to be judged on; the same as the support where nothing adapts.
-        seed: of what the method draws at random on them.
-    """
-
-    support: Tiles
-    query: Tiles
-    seed: int = 0
-
-
-Work = list[Job]
-"""What one outer step reads: a job of each task.
+Work = list[EpisodeTiles]
+"""What one outer step reads: support, query and number of classes of each task.
 
 Of several processes that train together, each has its share of the tasks (or tiles).
 """
@@ -97,17 +83,13 @@ class MetaLearner:
         apart = {name: found[name] - exact[name] for name in exact}
         return float(norm(apart) / norm(exact))
 
-    def _episode(self, job: Job) -> EpisodeBatch:
-        return EpisodeBatch(
-            to_batch(job.support, self.device),
-            to_batch(job.query, self.device),
-            classes=len(self.taskset.legend),
-            seed=job.seed,
-        )
+    def _episode(self, tiles: EpisodeTiles) -> EpisodeBatch:
+        batches = to_batch(tiles.support, self.device), to_batch(tiles.query, self.device)
+        return EpisodeBatch(*batches, tiles.classes, tiles.seed)
 
     def load(self, step: int) -> Work:
         """Support and query tiles of the step's episodes."""
-        work = []
+        work, classes = [], len(self.taskset.legend)
         for i in distributed.own(range(self.items)):
             number = step * self.items + i
             episode = self.sampler.episode(number)
@@ -116,15 +98,17 @@ class MetaLearner:
             if self.config.augment:
                 rng = np.random.default_rng([self.config.seed, number, 1])
                 support, query = dihedral(support, rng), dihedral(query, rng)
-            seed = np.random.SeedSequence([self.config.seed, number, 2]).generate_state(1)
-            work.append(Job(support, query, int(seed[0])))
+            key = [self.config.seed, number]
+            seed = np.random.SeedSequence([*key, 3]).generate_state(1)
+            tiles = with_legend(support, query, classes, self.config.relabel, key)
+            work.append(tiles._replace(seed=int(seed[0])))
         return work
 
     def gradient(self, params: Params, work: Work, progress: float) -> tuple[Tensor, Params]:
         """Mean query loss and mean meta-gradient over the tasks."""
         losses, total = [], {name: torch.zeros_like(p) for name, p in params.items()}
-        for job in work:
-            task_loss, grads = self.method.meta_gradient(params, self._episode(job), progress)
+        for tiles in work:
+            task_loss, grads = self.method.meta_gradient(params, self._episode(tiles), progress)
             losses.append(task_loss)
             for name, g in grads.items():
                 total[name] += g / len(work)
@@ -154,7 +138,7 @@ class SupervisedLearner:
         if self.config.augment:
             rng = np.random.default_rng([self.config.seed, step, 1])
             tiles = turned(tiles, distributed.own(draw_turns(self.items, rng)))
-        return [Job(tiles, tiles)]
+        return [EpisodeTiles(tiles, tiles, len(self.taskset.legend))]
 
     def _tile(self, position: int) -> int:
         epoch, place = divmod(position, len(self.ids))

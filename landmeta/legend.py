@@ -111,6 +111,13 @@ class Legend(BaseModel):
         table = {c.id: (*c.rgb, 255) for c in self.classes}
         return table | {IGNORE: (0, 0, 0, 0)}
 
+    def only(self, kept: Sequence[int]) -> Legend:
+        """The classes of these indices, in this order, and what means them in source labels."""
+        classes = tuple(self.classes[i] for i in kept)
+        ids = {c.id for c in classes}
+        remap = {source: meant for source, meant in self.remap.items() if meant in ids}
+        return Legend(classes=classes, remap=remap, ignore=self.ignore)
+
     def palette(self) -> NDArray[np.uint8]:
         """Colours by class index, shape (256, 3); everything that is no class is white."""
         colours = np.full((256, 3), 255, np.uint8)
@@ -253,3 +260,8 @@ DEEPGLOBE = _legend(
 )
 
 KNOWN_LEGENDS: dict[str, Legend] = {"igbp-simplified": IGBP_SIMPLIFIED, "deepglobe": DEEPGLOBE}
+
+
+def find_legend(text: str) -> Legend:
+    """A legend known by name, or read from a file. Errors as in `read_legend`."""
+    return KNOWN_LEGENDS.get(text) or read_legend(Path(text))

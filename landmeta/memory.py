@@ -158,7 +158,8 @@ def refuse_what_will_not_fit(
     elif config.method == "pretrain":
         tiles |= {"batch": -(-config.batch // distributed.size())}
     shots = sizes.shots if second_order else 0
-    phi = method.start(params, None, method.classes)
+    bound = config.relabel.max_ways if config.relabel else None
+    phi = method.start(params, None, min(method.classes, bound or method.classes))
     step = measure(
         method.loss, phi, bands, tile_size, 2**config.model.depth, second_order=second_order
     )

@@ -94,7 +94,9 @@ def verdicts(differences: pd.DataFrame, reference: str, measure: str = "miou") -
         gain, low, high, p = (float(row[k]) for k in ("mean", "low", "high", "p_holm"))
         figures = f"{gain:+.3f} {measure_name(measure)}"
         where = f"{shots} shot{'' if shots == 1 else 's'}"
-        if not np.isfinite(p):
+        if not np.isfinite(gain):
+            verdict = "no difference can be given: one of them maps nothing without labels"
+        elif not np.isfinite(p):
             verdict = f"{figures}: one region only, no interval can be given"
         else:
             figures += f" (95 % interval {low:+.3f} to {high:+.3f}, adjusted p {_p_text(p)})"

@@ -25,11 +25,13 @@ class Support:
         tiles: those with at least one labelled pixel.
         sources: per tile, in words, where it was cut from.
         notes: what had to be assumed, in words for the user.
+        legend: the classes that the labels are indices of; None for those of the checkpoint.
     """
 
     tiles: Tiles
     sources: tuple[str, ...]
     notes: tuple[str, ...]
+    legend: Legend | None = None
 
 
 def parse_pair(text: str) -> tuple[Path, Path]:
@@ -65,7 +67,7 @@ def load_support(
         pairs: image and label raster. Labels are ids or colours that `legend` knows, on the
             image's grid; 255 and the label file's nodata are not labelled.
         bands: what the model needs, in order.
-        legend: the model's classes.
+        legend: the classes of the labels.
         tile_size: in pixels.
         names: what the bands of the images are, in their order, if they do not say so themselves.
 
@@ -104,7 +106,8 @@ def load_support(
             f"no pixel with data is labelled in {files}",
             remedy="label some pixels, or check which value the labels use for 'not labelled'",
         )
-    return Support(Tiles(np.stack(images), np.stack(labels)), tuple(sources), tuple(notes))
+    tiles = Tiles(np.stack(images), np.stack(labels))
+    return Support(tiles, tuple(sources), tuple(notes), legend)
 
 
 def _labelled_windows(label: Labels, tile: int) -> list[tuple[int, int, Labels]]:

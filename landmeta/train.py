@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -51,13 +52,14 @@ from landmeta.errors import (
     WriteFailed,
 )
 from landmeta.evaluate import confusion_on, read_episode
-from landmeta.initial import start_from
+from landmeta.initial import Start, start_from
 from landmeta.learners import Learner, MetaLearner, Work, make_learner
 from landmeta.losses import pinned, to_batch
 from landmeta.memory import refuse_what_will_not_fit, room_for_tiles
 from landmeta.methods import Method, make_method
 from landmeta.model import Params
 from landmeta.pace import Pace
+from landmeta.relabel import with_legend
 from landmeta.runlog import RunLog
 from landmeta.scores import scores
 from landmeta.taskset import TaskSet
@@ -72,6 +74,7 @@ def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> 
     Raises:
         OutputExists: the run's folder exists and `resume` is False.
         ConfigError, TooFewTiles, EmptyRegion: the task set cannot give what the config asks.
+        SourceNotFound: the weights to start from are not there or cannot be fetched.
         CheckpointMismatch: `init` or the state to resume was made for something else.
         TooLittleMemory: a step will not fit.
         TrainingDiverged: loss or gradient became NaN or infinite.
@@ -89,6 +92,8 @@ def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> 
         with _resumable(config.out):
             if distributed.is_first():
                 _open_folder(config, run, resume)
+                if config.init != "random" and not quiet and not run.step:
+                    Console(markup=False, highlight=False, soft_wrap=True).print(run.start)
             run.start_alike()
             run.go(quiet or not distributed.is_first())
             run.finish(quiet or not distributed.is_first())
@@ -155,8 +160,8 @@ def _check_same_config(config: TrainConfig) -> None:
         )
 
 
-def _initial(config: TrainConfig, taskset: TaskSet) -> tuple[Method, Params]:
-    """The method and θ before the first step."""
+def _initial(config: TrainConfig, taskset: TaskSet) -> tuple[Method, Start]:
+    """The method, standardised for the data, and θ before the first step."""
     tile, factor = taskset.meta.tile_size, 2**config.model.depth
     if tile % factor:
         raise ConfigError(
@@ -165,11 +170,10 @@ def _initial(config: TrainConfig, taskset: TaskSet) -> tuple[Method, Params]:
         )
     bands, classes = len(taskset.bands), len(taskset.legend)
     method = make_method(config.settings(), config.model, bands, classes, config.seed)
-    if config.init is not None:
-        return method, start_from(config.init, method, config.model, taskset.meta)
-    if distributed.is_first():  # the others get them from there
+    start = start_from(config.init, method, config.model, taskset.meta)
+    if not start.standardised and distributed.is_first():  # the others get it from there
         method.net.set_standardisation(*band_statistics(taskset, config.seed))
-    return method, method.initial()
+    return method, start
 
 
 def band_statistics(taskset: TaskSet, seed: int, most: int = 1000) -> tuple[Tensor, Tensor]:
@@ -207,15 +211,16 @@ class _Run:
         config: TrainConfig,
         taskset: TaskSet,
         method: Method,
-        params: Params,
+        start: Start,
         device: torch.device,
     ) -> None:
         self.config, self.taskset, self.device = config, taskset, device
+        self.start = start.note
         self.method = method
         method.to(device)
         self.learner: Learner = make_learner(config, taskset, method, device)
         self.params: Params = {
-            name: p.detach().to(device).clone().requires_grad_() for name, p in params.items()
+            name: p.detach().to(device).clone().requires_grad_() for name, p in start.params.items()
         }
         self.optimizer = torch.optim.Adam(list(self.params.values()), lr=config.outer.rate)
         for p in self.params.values():  # as Adam would do in its first step
@@ -298,7 +303,7 @@ class _Run:
         work = self.learner.load(step)
         if self.device.type != "cuda":
             return work
-        return [job._replace(support=pinned(job.support), query=pinned(job.query)) for job in work]
+        return [w._replace(support=pinned(w.support), query=pinned(w.query)) for w in work]
 
     def _outer_step(self, work: Work) -> tuple[float, float]:
         outer = self.config.outer
@@ -317,12 +322,7 @@ class _Run:
         norm = float(torch.nn.utils.clip_grad_norm_(self.params.values(), outer.clip))
         value = float(loss)
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise TrainingDiverged(
-                f"step {self.step + 1}: loss {value}, gradient norm {norm}",
-                remedy="lower inner.rate or outer.rate, then train again; the best checkpoint "
-                f"so far (step {self.best.step}) is kept",
-                path=self.config.out,
-            )
+            raise self._diverged(value, norm)
         with torch.no_grad():
             factor = self.method.own_step(self.params, grads, self._last_direction)
         cosine = 0.5 * (1 + math.cos(math.pi * self.step / outer.steps))
@@ -342,6 +342,20 @@ class _Run:
             found[name] = mean / ((moments["exp_avg_sq"] / (1 - second**done)).sqrt() + eps)
         return found
 
+    def _diverged(self, loss: float, norm: float) -> TrainingDiverged:
+        config, best = self.config, self.best.step
+        rates = f"lower outer.rate ({config.outer.rate:g})"
+        if self.method.episodic:
+            rates = (
+                f"lower inner.rate ({config.inner.rate:g}) or outer.rate ({config.outer.rate:g})"
+            )
+        kept = f"the best checkpoint so far (step {best}) is kept" if best else "none was saved yet"
+        return TrainingDiverged(
+            f"step {self.step + 1}: loss {loss}, gradient norm {norm}",
+            remedy=f"{rates}, then train again in a new folder; {kept}",
+            path=config.out,
+        )
+
     # ---- validation and saving ----------------------------------------------------------------
 
     def validate(self) -> tuple[float, float]:
@@ -354,10 +368,13 @@ class _Run:
         draws = [(t, d) for t in self.validation.tasks for d in range(self.config.validation.draws)]
         results = np.zeros((len(draws), 2))
         for row in distributed.own(range(len(draws))):
-            support, query = read_episode(self.taskset, self.validation.draw(*draws[row]))
-            batch = to_batch(support, self.device)
-            adapted = adapt_params(self.method, self.params, batch, how, classes)
-            found = scores(confusion_on(self.method, adapted, query, classes, self.device))
+            read = read_episode(self.taskset, self.validation.draw(*draws[row]))
+            key = self.validation.draw_key(*draws[row])
+            tiles = with_legend(*read, classes, self.config.relabel, key)
+            batch = to_batch(tiles.support, self.device)
+            adapted = adapt_params(self.method, self.params, batch, how, tiles.classes)
+            confusion = confusion_on(self.method, adapted, tiles.query, tiles.classes, self.device)
+            found = scores(confusion)
             results[row] = found.miou, found.accuracy
         distributed.add([torch.from_numpy(results)])
         miou, accuracy = np.nanmean(results, axis=0).tolist()
@@ -403,6 +420,7 @@ class _Run:
             params,
             self.taskset,
             config,
+            relabel=self.config.relabel,
             seed=self.config.seed + 1,
             device=self.device,
         )
@@ -446,6 +464,7 @@ class _Run:
                 "taskset": data.source,
                 "training_regions": data.splits.get("train", []),
                 "config": json.loads(config.model_dump_json()),
+                "start": self.start,
                 "step": self.step,
                 "val_miou": self.best.score,
                 "seconds": round(self.seconds, 1),

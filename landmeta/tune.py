@@ -13,12 +13,13 @@ import torch
 
 from landmeta import distributed
 from landmeta.adaptation import Adaptation, trajectory
-from landmeta.config import TuneConfig
+from landmeta.config import RelabelConfig, TuneConfig
 from landmeta.episodes import EpisodeSampler
 from landmeta.evaluate import confusion_on
 from landmeta.losses import to_batch
 from landmeta.methods.base import Method
 from landmeta.model import Params
+from landmeta.relabel import with_legend
 from landmeta.scores import scores
 from landmeta.taskset import TaskSet
 
@@ -57,6 +58,7 @@ def tune(
     taskset: TaskSet,
     config: TuneConfig,
     *,
+    relabel: RelabelConfig | None = None,
     seed: int,
     device: torch.device,
 ) -> Iterator[Trial]:
@@ -67,6 +69,7 @@ def tune(
         params: θ.
         taskset: its validation split is used, nothing else.
         config: the search.
+        relabel: how episodes get legends of their own; None if they have the task set's.
         seed: of the support draws.
         device: where to compute.
 
@@ -76,18 +79,20 @@ def tune(
     sampler = EpisodeSampler(
         taskset, "val", shots=max(config.shots), queries=config.queries, seed=seed
     )
-    episodes = [sampler.draw(t, d) for t in sampler.tasks for d in range(config.draws)]
+    draws = [(t, d) for t in sampler.tasks for d in range(config.draws)]
+    episodes = [sampler.draw(*draw) for draw in draws]
     classes = len(taskset.legend)
     for shots in config.shots:
         for how, steps in candidates(config, method):
             results = np.zeros((len(episodes), len(steps)))
             for row in distributed.own(range(len(episodes))):
-                episode = episodes[row]
-                support = to_batch(taskset.read(episode.support[:shots]), device)
-                query = taskset.read(episode.query)
-                path = trajectory(method, params, support, how, steps, classes)
+                episode, key = episodes[row], sampler.draw_key(*draws[row])
+                first, query = taskset.read(episode.support[:shots]), taskset.read(episode.query)
+                tiles = with_legend(first, query, classes, relabel, key)
+                support = to_batch(tiles.support, device)
+                path = trajectory(method, params, support, how, steps, tiles.classes)
                 for column, (_, adapted) in enumerate(path):
-                    confusion = confusion_on(method, adapted, query, classes, device)
+                    confusion = confusion_on(method, adapted, tiles.query, tiles.classes, device)
                     results[row, column] = scores(confusion).miou
             distributed.add([torch.from_numpy(results)])
             for count, miou in zip(steps, np.nanmean(results, axis=0), strict=True):

@@ -598,6 +598,62 @@ def adapt_what_is_adapted_already(place):
     return place.adapt(model=path)
 
 
+@bad(errors.SourceNotFound, "none.safetensors", "no such file", remedy="random, to pretrained")
+def train_from_a_file_that_is_not_there(place):
+    return place.train(init=str(place.here / "none.safetensors"))
+
+
+@bad(errors.CheckpointMismatch, "foreign.safetensors", "0 of the 10", remedy="model.encoder")
+def train_from_weights_of_something_else(place):
+    path = place.here / "foreign.safetensors"
+    save_file({"w": torch.zeros(2)}, path)
+    return place.train(init=str(path))
+
+
+@bad(errors.UnreadableFile, "cut.safetensors", "safetensors", remedy="copy it again")
+def train_from_truncated_weights(place):
+    path = shutil.copy(place.model, place.here / "cut.safetensors")
+    return place.train(init=str(cut(Path(path))))
+
+
+@bad(errors.SourceNotFound, "resnext101_32x4d", "Available options", remedy="set init to")
+def train_from_published_weights_that_there_are_not(place):
+    return place.train(init="pretrained", model=NET | {"encoder": "resnext101_32x4d"})
+
+
+# ---- legends ---------------------------------------------------------------------------------
+
+
+@bad(errors.ConfigError, "train.yaml", "head of pretrain", "legend fixed", remedy="configs/")
+def train_with_an_open_legend_and_a_head_for_one(place):
+    return place.train(legend="open")
+
+
+@bad(errors.ConfigError, "train.yaml", "episodes.relabel", "legend open", remedy="configs/")
+def train_with_relabelled_episodes_of_a_fixed_legend(place):
+    return place.train(episodes={"relabel": {"merge": 0.5}})
+
+
+@bad(errors.ConfigError, "train.yaml", "episodes.relabel.drop", "1.5", remedy="configs/")
+def train_with_a_chance_above_one(place):
+    return place.train(episodes={"relabel": {"drop": 1.5}})
+
+
+@bad(errors.CheckpointMismatch, "model.safetensors", "legend: fixed", "Agri", remedy="legend: open")
+def adapt_a_fixed_legend_to_another(place):
+    return place.adapt(None, None, None, "--legend", "deepglobe")
+
+
+@bad(errors.ConfigError, "nowhere.yaml", "not a legend", remedy="classes:")
+def adapt_with_a_legend_that_is_not_there(place):
+    return place.adapt(None, None, None, "--legend", "nowhere.yaml")
+
+
+@bad(errors.ConfigError, "taskset", "deepglobe", remedy="leave --legend out")
+def adapt_to_a_task_set_with_a_legend_beside_it(place):
+    return (*place.adapt_from_taskset(), "--legend", "deepglobe")
+
+
 # ---- outputs that exist ----------------------------------------------------------------------
 
 

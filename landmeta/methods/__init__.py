@@ -30,6 +30,11 @@ METHODS: dict[MethodName, type[Method]] = {
 }
 
 
+def open_methods() -> list[str]:
+    """Names of the methods that adapt to classes that are not those of their training."""
+    return [name for name, kind in METHODS.items() if kind.open_legend]
+
+
 def make_method(
     settings: MethodSettings, unet: UNetConfig, bands: int, classes: int, seed: int = 0
 ) -> Method:
@@ -49,4 +54,5 @@ __all__ = [
     "MethodName",
     "MethodSettings",
     "make_method",
+    "open_methods",
 ]

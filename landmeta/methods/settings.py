@@ -106,6 +106,8 @@ class MethodSettings(Section):
 
     method: MethodName
     inner: InnerConfig = InnerConfig()
+    legend: Literal["fixed", "open"] = "fixed"
+    """fixed: all regions have the classes of the training; open: a region may bring its own."""
     reptile: ReptileConfig = ReptileConfig()
     plus_plus: PlusPlusConfig = PlusPlusConfig()
     alpha: AlphaConfig = AlphaConfig()

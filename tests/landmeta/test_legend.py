@@ -15,6 +15,7 @@ from landmeta.legend import (
     KNOWN_LEGENDS,
     LandClass,
     Legend,
+    find_legend,
     read_legend,
 )
 
@@ -217,3 +218,25 @@ def test_deepglobe_colours():
 def test_known_legends_survive_a_file(tmp_path, name):
     legend = KNOWN_LEGENDS[name]
     assert read_legend(write(tmp_path / "a.yaml", legend.model_dump(mode="json"))) == legend
+
+
+# --- parts of a legend -----------------------------------------------------------------------
+
+
+def test_some_classes_of_a_legend_keep_what_means_them():
+    part = IGBP_SIMPLIFIED.only([9, 0])
+    assert part.names == ("Water", "Forest")
+    assert part.ids == (10, 1)
+    assert part.ignore == IGBP_SIMPLIFIED.ignore
+    source = np.array([[1, 5, 17, 0]])
+    assert part.from_ids(source).tolist() == [[1, 1, 0, IGNORE]]
+    with pytest.raises(UnknownClass, match="class id 12"):
+        part.from_ids(np.array([[12]]))
+
+
+def test_a_legend_is_found_by_name_or_in_a_file(tmp_path):
+    assert find_legend("deepglobe") is DEEPGLOBE
+    path = write(tmp_path / "two.yaml", TWO.model_dump(mode="json"))
+    assert find_legend(str(path)) == TWO
+    with pytest.raises(ConfigError, match="deepglob"):
+        find_legend("deepglob")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import landmeta.train as training
-from landmeta.checkpoint import load_checkpoint
+from landmeta.checkpoint import load_checkpoint, read_tensors
 from landmeta.config import TrainConfig, read_config
 from landmeta.errors import (
     CheckpointMismatch,
@@ -112,8 +112,9 @@ def test_existing_run_and_changed_config_are_refused(tiny, tmp_path):
         train(config.model_copy(update={"seed": 9}), resume=True, quiet=True)
 
 
-def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny, tmp_path, monkeypatch):
-    config = tiny_config(tiny, tmp_path / "run", "pretrain")
+@pytest.mark.parametrize("method", ["maml", "pretrain"])
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny, tmp_path, monkeypatch, method):
+    config = tiny_config(tiny, tmp_path / "run", method)
     gradient = training.make_learner
 
     def poisoned(*arguments):
@@ -129,9 +130,34 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny, tmp_path, mon
         return learner
 
     monkeypatch.setattr(training, "make_learner", poisoned)
-    with pytest.raises(TrainingDiverged, match="step 4: loss nan"):
+    with pytest.raises(TrainingDiverged, match=r"step 4: loss nan[^$]*step 2\) is kept") as stopped:
         train(config, quiet=True)
-    assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").meta.provenance["step"] == 2
+    assert ("inner.rate (0.05)" in stopped.value.remedy) == (method == "maml")
+    kept = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert kept.meta.provenance["step"] == 2
+    assert all(p.isfinite().all() for p in kept.params.values())
+
+
+@pytest.mark.parametrize("method", ["maml", "fomaml"])
+def test_an_inner_rate_far_too_large_is_named(tiny, tmp_path, method):
+    config = tiny_config(tiny, tmp_path / "run", method, inner={"steps": 3, "rate": 1e20})
+    with pytest.raises(TrainingDiverged, match=r"step 1: loss .*gradient norm") as stopped:
+        train(config, quiet=True)
+    assert stopped.value.remedy.startswith("lower inner.rate (1e+20) or outer.rate (0.003)")
+    assert "none was saved" in stopped.value.remedy
+    assert not (tmp_path / "run/checkpoint.safetensors").exists()
+
+
+def test_gradients_are_clipped_and_their_norms_logged(tiny, tmp_path):
+    outer = {"steps": 3, "rate": 0.003, "clip": 1e-12}
+    train(tiny_config(tiny, tmp_path / "run", outer=outer), quiet=True)
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    norms = [r["gradient_norm"] for r in map(json.loads, lines) if "gradient_norm" in r]
+    assert len(norms) == 3
+    assert min(norms) > 1e-3  # as they were
+    state, _ = read_tensors(tmp_path / "run" / "state.safetensors")
+    moments = [m.square().sum() for name, m in state.items() if name.startswith("exp_avg/")]
+    assert 0 < torch.stack(moments).sum().sqrt() <= 1e-12
 
 
 def test_impossible_requests_are_explained_before_anything_is_written(tiny, tmp_path):
@@ -182,11 +208,11 @@ def test_more_shots_than_a_task_set_has_tiles(tmp_path):
 def test_settings_are_changed_by_name(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("taskset: x\nout: y\nmethod: maml\ninner: {steps: 4}\n")
-    changes = ["method=fomaml", "inner.rate=0.5", "outer.steps=7", "init=null", "out=z=1"]
+    changes = ["method=fomaml", "inner.rate=0.5", "outer.steps=7", "init=pretrained", "out=z=1"]
     config = read_config(path, TrainConfig, changes)
     assert config.method == "fomaml"
     assert (config.inner.steps, config.inner.rate, config.outer.steps) == (4, 0.5, 7)
-    assert (config.init, str(config.out)) == (None, "z=1")
+    assert (config.init, str(config.out)) == ("pretrained", "z=1")
     for change, words in (
         ("method", "does not set anything"),
         ("method.x=1", "method holds 'maml'"),
