@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
+from landmeta.methods.linear import Ridge
 from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
 from landmeta.methods.settings import MethodName, MethodSettings
 from landmeta.model import UNetConfig
@@ -12,6 +13,7 @@ METHODS: dict[MethodName, type[Method]] = {
     "fomaml": Fomaml,
     "anil": Anil,
     "boil": Boil,
+    "ridge": Ridge,
     "pretrain": Method,
     "scratch": Method,
 }
