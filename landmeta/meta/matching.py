@@ -18,7 +18,7 @@ CHUNK = 2**21
 
 
 def attention_logits(query: Tensor, key: Tensor, value: Tensor, scale: Tensor) -> Tensor:
-    """log Σᵢ valueᵢ exp(s cos(x, keyᵢ)) of each class: its softmax is the attention's prediction.
+    """Log of Σᵢ valueᵢ exp(s cos(x, keyᵢ)), of which the softmax is the attention's prediction.
 
     No more than `CHUNK` similarities are held at a time, nor kept for the backward pass, which
     computes them again.
@@ -36,7 +36,7 @@ def attention_logits(query: Tensor, key: Tensor, value: Tensor, scale: Tensor) -
         return query.new_zeros(len(query), value.shape[1])
     key = F.normalize(key, dim=1)
     parts = []
-    for part in query.split(max(1, CHUNK // len(key))):
+    for part in torch.split(query, max(1, CHUNK // len(key))):
         if torch.is_grad_enabled():
             found = checkpoint(_attend, part, key, value, scale, use_reentrant=False)
         else:

@@ -39,7 +39,9 @@ class Pixels:
 
     def present(self) -> Tensor:
         """Class indices that occur, ascending."""
-        return self.label.unique()
+        return self.torch.unique(
+            label,
+        )
 
 
 def no_pixels(features: int, like: Tensor) -> Pixels:
@@ -74,7 +76,7 @@ def draw_pixels(features: Tensor, label: Tensor, most: int, balance: float = 0.0
 
 def _fair_draw(place: Tensor, label: Tensor, most: int, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Places that are kept, in order, and how many each stands for."""
-    classes, number, counts = label.unique(return_inverse=True, return_counts=True)
+    _, number, counts = torch.unique(label, return_inverse=True, return_counts=True)
     quota = fair_quota(counts.tolist(), most)
     spread = (place * _GOLDEN) % 2**32
     order = (number * 2**32 + spread).argsort()
@@ -86,7 +88,7 @@ def _fair_draw(place: Tensor, label: Tensor, most: int, weight: Tensor) -> tuple
 
 
 def _balanced(label: Tensor, weight: Tensor, balance: float) -> Tensor:
-    _, number = label.unique(return_inverse=True)
+    _, number = torch.unique(label, return_inverse=True)
     share = torch.zeros_like(weight).index_add(0, number, weight)[number] ** -balance * weight
     return share * (weight.sum() / share.sum())
 

@@ -92,7 +92,7 @@ def prototypes(found: Clusters, prior: Tensor | None, kappa: Tensor | float) -> 
 
 
 def shares(found: Clusters, *, absent: float) -> Tensor:
-    """log π, shape (class, cluster): even in classes without a pixel, `absent` for empty clusters.
+    """Log of π (class, cluster): even in classes without a pixel, `absent` in empty clusters.
 
     A class without a pixel is known by its prior alone.
     """
@@ -111,7 +111,7 @@ def linear(centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mixture_logits(features: Tensor, centre: Tensor, share: Tensor, scale: Tensor) -> Tensor:
-    """log Σⱼ πⱼ exp(−s‖x − cⱼ‖²) + s‖x‖², shape (tile, class, row, col).
+    """Log Σⱼ πⱼ exp(−s‖x − cⱼ‖²) + s‖x‖², shape (tile, class, row, col).
 
     Args:
         features: (tile, feature, row, col).

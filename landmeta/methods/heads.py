@@ -6,7 +6,6 @@ head is where the support says nothing, and so the head of zero shots. φ holds 
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import replace
 from typing import ClassVar
 
@@ -62,17 +61,17 @@ class SupportHead(EpisodicMethod):
             made |= self.prior(torch.Generator().manual_seed(self.seed))
         return trainable(self.net) | {name: p.requires_grad_() for name, p in made.items()}
 
-    @abstractmethod
     def prior(self, generator: torch.Generator) -> Params:
         """The part of θ that stands in for the support where it shows nothing of a class."""
+        raise NotImplementedError
 
-    @abstractmethod
     def head(self, params: Params, pixels: Pixels, classes: int) -> Params:
         """What φ has beyond θ, from labelled pixels; from none at all it is the prior."""
+        raise NotImplementedError
 
-    @abstractmethod
     def classify(self, phi: Params, features: Tensor) -> Tensor:
         """Class logits (tile, class, row, col) of features (tile, feature, row, col)."""
+        raise NotImplementedError
 
     def start(self, params: Params, support: Batch | None, classes: int) -> Params:
         """θ and the head that the support gives.
@@ -136,15 +135,23 @@ class SolvedHead(SupportHead):
         return found.detach(), gradient(total, theta)
 
 
-class LinearHead(SupportHead):
+class LinearLogits(SupportHead):
     """A head that is one linear map of the features and an offset for each class."""
+
+    def classify(self, phi: Params, features: Tensor) -> Tensor:
+        """A 1 x 1 convolution."""
+        product = torch.einsum("kf,tfrc->tkrc", phi["head.weight"], features)
+        return product + phi["head.bias"][:, None, None]
+
+
+class LinearHead(LinearLogits):
+    """A linear head that is fitted to the labelled pixels, drawn to a prior."""
 
     def prior(self, generator: torch.Generator) -> Params:
         """Weight and bias that the fit is drawn to."""
         weight = torch.zeros(self.classes, self.width)
         return {"prior.weight": weight, "prior.bias": torch.zeros(self.classes)}
 
-    @abstractmethod
     def fit(self, params: Params, pixels: Pixels, prior: Tensor) -> Tensor:
         """Weights (feature and one, class) fitted to pixels whose labels count from 0.
 
@@ -153,6 +160,7 @@ class LinearHead(SupportHead):
             pixels: labelled pixels, perhaps none.
             prior: (feature and one, class) what the weights are without pixels.
         """
+        raise NotImplementedError
 
     def head(self, params: Params, pixels: Pixels, classes: int) -> Params:
         """Fitted weight (class, feature) and bias (class,), times the learned scale."""
@@ -172,8 +180,3 @@ class LinearHead(SupportHead):
     def _scaled(self, params: Params, weights: Tensor) -> Params:
         weights = weights * 10 ** params["fit.scale"]
         return {"head.weight": weights[:-1].T, "head.bias": weights[-1]}
-
-    def classify(self, phi: Params, features: Tensor) -> Tensor:
-        """A 1 x 1 convolution."""
-        product = torch.einsum("kf,tfrc->tkrc", phi["head.weight"], features)
-        return product + phi["head.bias"][:, None, None]

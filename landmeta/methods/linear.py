@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Ridge(LinearHead, SolvedHead):
     a softmax and is left out.
     """
 
-    powers = {"fit.penalty": 1.0, "fit.scale": 0.7}
+    powers: ClassVar = {"fit.penalty": 1.0, "fit.scale": 0.7}
 
     def fit(self, params: Params, pixels: Pixels, prior: Tensor) -> Tensor:
         """In closed form; the bias is drawn to its prior like the weights."""
@@ -34,7 +35,7 @@ class Ridge(LinearHead, SolvedHead):
 class Logistic(LinearHead, SolvedHead):
     """Logistic regression (Bertinetto et al. 2019, arXiv:1805.08136, section 3.3)."""
 
-    powers = {"fit.penalty": 1.0, "fit.scale": 0.0}
+    powers: ClassVar = {"fit.penalty": 1.0, "fit.scale": 0.0}
 
     def fit(self, params: Params, pixels: Pixels, prior: Tensor) -> Tensor:
         """By Newton's method, differentiated at the optimum."""
@@ -45,7 +46,7 @@ class Logistic(LinearHead, SolvedHead):
 class Svm(LinearHead, SolvedHead):
     """Support vector machine (MetaOptNet, Lee et al. 2019, arXiv:1904.03758)."""
 
-    powers = {"fit.cost": 1.0, "fit.scale": 0.5}
+    powers: ClassVar = {"fit.cost": 1.0, "fit.scale": 0.5}
 
     def fit(self, params: Params, pixels: Pixels, prior: Tensor) -> Tensor:
         """By accelerated projected gradient on the dual; the cost is of the mean slack."""
@@ -61,7 +62,7 @@ class Alpaca(LinearHead, SolvedHead):
     classes' probabilities brought closer together where the prediction is uncertain.
     """
 
-    powers = {"fit.noise": -1.0, "fit.scale": 0.7}
+    powers: ClassVar = {"fit.noise": -1.0, "fit.scale": 0.7}
 
     def initial(self) -> Params:
         """The precision of the prior too: learned with an open legend as well."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from landmeta.adaptation import Adaptation
 from landmeta.meta.matching import attention_logits
 from landmeta.meta.pixels import Pixels
 from landmeta.meta.prototypes import cluster, linear, mixture_logits, prototypes, shares
@@ -33,7 +34,7 @@ class PrototypeHead(SupportHead):
 class Protonet(PrototypeHead, SolvedHead):
     """Nearest prototype (Snell et al. 2017, arXiv:1703.05175), one or several of each class."""
 
-    powers = {"fit.scale": 0.0}
+    powers: ClassVar = {"fit.scale": 0.0}
 
     def head(self, params: Params, pixels: Pixels, classes: int) -> Params:
         """Prototypes and the logarithm of the share each has of its class."""
@@ -57,7 +58,7 @@ class ProtoMaml(LinearLogits, PrototypeHead, Maml):
     times a learned scale, from where all of the network adapts.
     """
 
-    powers = {"fit.scale": 0.0}
+    powers: ClassVar = {"fit.scale": 0.0}
 
     def head(self, params: Params, pixels: Pixels, classes: int) -> Params:
         """The linear head that is the same as one prototype for each class."""
@@ -79,7 +80,7 @@ class ProtoMaml(LinearLogits, PrototypeHead, Maml):
 class Matching(PrototypeHead, SolvedHead):
     """Attention over support pixels (matching networks, Vinyals et al. 2016, arXiv:1606.04080)."""
 
-    powers = {"fit.scale": 1.0}
+    powers: ClassVar = {"fit.scale": 1.0}
 
     def head(self, params: Params, pixels: Pixels, classes: int) -> Params:
         """Features of the support pixels, and of which class each is, times its weight."""
