@@ -39,9 +39,8 @@ class Pixels:
 
     def present(self) -> Tensor:
         """Class indices that occur, ascending."""
-        return self.torch.unique(
-            label,
-        )
+        present: Tensor = torch.unique(self.label)
+        return present
 
 
 def no_pixels(features: int, like: Tensor) -> Pixels:

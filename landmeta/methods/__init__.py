@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
-from landmeta.methods.linear import Ridge
+from landmeta.methods.linear import Alpaca, Logistic, Ridge, Svm
 from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
+from landmeta.methods.prototypes import Matching, ProtoMaml, Protonet
 from landmeta.methods.settings import MethodName, MethodSettings
 from landmeta.model import UNetConfig
 
@@ -14,6 +15,12 @@ METHODS: dict[MethodName, type[Method]] = {
     "anil": Anil,
     "boil": Boil,
     "ridge": Ridge,
+    "protonet": Protonet,
+    "proto_maml": ProtoMaml,
+    "logistic": Logistic,
+    "svm": Svm,
+    "alpaca": Alpaca,
+    "matching": Matching,
     "pretrain": Method,
     "scratch": Method,
 }

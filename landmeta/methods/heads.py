@@ -164,19 +164,20 @@ class LinearHead(LinearLogits):
 
     def head(self, params: Params, pixels: Pixels, classes: int) -> Params:
         """Fitted weight (class, feature) and bias (class,), times the learned scale."""
+        scale = 10 ** params["fit.scale"]
         if not self.open:
             prior = torch.cat([params["prior.weight"].T, params["prior.bias"][None]])
-            fitted = self.fit(params, pixels, prior)
-            return self._scaled(params, fitted)
+            return _split(scale * self.fit(params, pixels, prior))
         shown = pixels.present()
-        none = pixels.feature.new_zeros(self.width + 1, classes)
-        if not len(shown):
-            return self._scaled(params, none)
-        compact = replace(pixels, label=torch.searchsorted(shown, pixels.label))
-        fitted = self.fit(params, compact, none[:, shown])
-        none[-1] = ABSENT
-        return self._scaled(params, none.index_copy(1, shown, fitted))
+        weights = pixels.feature.new_zeros(self.width + 1, classes)
+        if len(shown):
+            compact = replace(pixels, label=torch.searchsorted(shown, pixels.label))
+            fitted = scale * self.fit(params, compact, weights[:, shown])
+            weights[-1] = ABSENT
+            weights = weights.index_copy(1, shown, fitted)
+        return _split(weights)
 
-    def _scaled(self, params: Params, weights: Tensor) -> Params:
-        weights = weights * 10 ** params["fit.scale"]
-        return {"head.weight": weights[:-1].T, "head.bias": weights[-1]}
+
+def _split(weights: Tensor) -> Params:
+    """Weight and bias of a head from (feature and one, class)."""
+    return {"head.weight": weights[:-1].T, "head.bias": weights[-1]}
