@@ -64,11 +64,13 @@ def onto_simplex(rows: Tensor) -> Tensor:
 
     doi:10.1145/1390156.1390191
     """
-    falling = rows.sort(1, descending=True).values
-    number = torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device=rows.device)
-    excess = (falling.cumsum(1) - 1) / number
-    last = (falling > excess).sum(1, keepdim=True) - 1
-    return (rows - excess.gather(1, last)).clamp(min=0)
+    with torch.no_grad():
+        falling = rows.sort(1, descending=True).values
+        number = torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device=rows.device)
+        excess = (falling.cumsum(1) - 1) / number
+        count = (falling > excess).sum(1, keepdim=True)
+        kept = (rows > excess.gather(1, count - 1)).to(rows.dtype)
+    return kept * (rows - ((rows * kept).sum(1, keepdim=True) - 1) / count)
 
 
 def primal_objective(
