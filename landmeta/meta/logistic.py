@@ -18,7 +18,7 @@ from torch import Tensor
 
 STEPS = 30
 """Most Newton steps; five to ten are usual."""
-TOLERANCE = 1e-9
+TOLERANCE = 1e-6
 """What a step must promise to lower the objective by, relative to it, to be made."""
 
 
