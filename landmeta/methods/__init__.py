@@ -5,9 +5,11 @@ from __future__ import annotations
 from landmeta.methods.alpha import AlphaMaml
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
 from landmeta.methods.imaml import ImplicitMaml
+from landmeta.methods.linear import Alpaca, Logistic, Ridge, Svm
 from landmeta.methods.lstm import LearnedUpdate
 from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
 from landmeta.methods.plus_plus import MamlPlusPlus
+from landmeta.methods.prototypes import Matching, ProtoMaml, Protonet
 from landmeta.methods.rates import Lslr, MetaSgd
 from landmeta.methods.reptile import Reptile
 from landmeta.methods.settings import MethodName, MethodSettings
@@ -25,6 +27,13 @@ METHODS: dict[MethodName, type[Method]] = {
     "alpha_maml": AlphaMaml,
     "imaml": ImplicitMaml,
     "lstm": LearnedUpdate,
+    "ridge": Ridge,
+    "protonet": Protonet,
+    "proto_maml": ProtoMaml,
+    "logistic": Logistic,
+    "svm": Svm,
+    "alpaca": Alpaca,
+    "matching": Matching,
     "pretrain": Method,
     "scratch": Method,
 }

@@ -24,6 +24,13 @@ MethodName = Literal[
     "alpha_maml",
     "imaml",
     "lstm",
+    "ridge",
+    "protonet",
+    "proto_maml",
+    "logistic",
+    "svm",
+    "alpaca",
+    "matching",
     "pretrain",
     "scratch",
 ]
@@ -101,6 +108,21 @@ class LstmConfig(Section):
     """Units of the cell that reads the gradients."""
 
 
+class HeadConfig(Section):
+    """Heads that are built from the features of the labelled pixels."""
+
+    pixels: Positive = 2048
+    """Most support pixels that a head is fitted to: a draw, the same number of each class where
+    there are enough, each then standing for several."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How far rare classes are made up for: 0 counts each pixel the same, 1 each class."""
+    zero_shot: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the query loss without any support in the training of heads that are solved for,
+    with a fixed legend: what makes the prior a good map of its own."""
+    prototypes: Positive = 1
+    """Prototypes of each class (protonet)."""
+
+
 class MethodSettings(Section):
     """A way of learning to adapt, by its name, and its parts."""
 
@@ -113,3 +135,4 @@ class MethodSettings(Section):
     alpha: AlphaConfig = AlphaConfig()
     implicit: ImplicitConfig = ImplicitConfig()
     lstm: LstmConfig = LstmConfig()
+    head: HeadConfig = HeadConfig()
