@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from landmeta.adaptation import Adaptation, adapt_params
+from landmeta.adaptation import Adaptation, adapt_params, settle
 from landmeta.atomic import refuse_existing
 from landmeta.checkpoint import load_checkpoint, save_checkpoint
 from landmeta.device import DeviceName, choose_device
 from landmeta.errors import CheckpointMismatch, ConfigError, EmptyRegion, TooFewTiles
 from landmeta.legend import IGNORE, Legend
 from landmeta.losses import to_batch
+from landmeta.stopping import FEWEST_TILES
 from landmeta.support import Support, load_support, parse_pair
 from landmeta.taskset import TaskSet, Tiles
 
@@ -33,12 +34,14 @@ class Adapted:
         path: the region model.
         how: optimiser, rate and steps used.
         pixels: labelled pixels per class name.
+        notes: what could not be done as asked, in words for the user.
         loss_before, loss_after: mean cross-entropy on the support set.
     """
 
     path: Path
     how: Adaptation
     pixels: dict[str, int]
+    notes: tuple[str, ...]
     loss_before: float
     loss_after: float
 
@@ -63,7 +66,7 @@ def adapt(
         checkpoint: written by training.
         support: labelled tiles, in the checkpoint's bands and legend; 255 = not labelled.
         out: safetensors file to write.
-        changes: optimizer, rate or steps in place of those tuned for so many tiles.
+        changes: fields of `Adaptation` in place of those tuned for so many tiles.
         device: where to compute.
         overwrite: replace `out`.
 
@@ -87,11 +90,12 @@ def adapt(
             f"none of the {len(tiles)} support tiles has a labelled pixel",
             remedy="label some pixels of the new region",
         )
-    how = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
+    asked = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
     target = choose_device(device)
     ready = loaded.to(target)
     method, classes = ready.method, len(loaded.meta.legend)
     batch = to_batch(tiles, target)
+    how = settle(method, ready.params, batch, asked, classes)
     params = adapt_params(method, ready.params, batch, how, classes)
     meta = loaded.meta.model_copy(
         update={
@@ -110,7 +114,16 @@ def adapt(
     save_checkpoint(out, method, params, meta, overwrite=overwrite)
     with torch.no_grad():
         before, after = (method.loss(p, batch).item() for p in (ready.phi(), params))
-    return Adapted(out, how, pixels, before, after)
+    return Adapted(out, how, pixels, _notes(asked, len(tiles)), before, after)
+
+
+def _notes(asked: Adaptation, tiles: int) -> tuple[str, ...]:
+    if not asked.early_stopping or tiles >= FEWEST_TILES:
+        return ()
+    return (
+        f"early stopping holds tiles out and needs {FEWEST_TILES} with labels, here are {tiles}: "
+        f"the tuned {asked.steps} steps were taken",
+    )
 
 
 def _changed(tuned: Adaptation, changes: Mapping[str, object]) -> Adaptation:
@@ -118,8 +131,9 @@ def _changed(tuned: Adaptation, changes: Mapping[str, object]) -> Adaptation:
         return Adaptation.model_validate(tuned.model_dump() | dict(changes))
     except ValidationError as error:
         problem = error.errors()[0]
+        field = f"{problem['loc'][0]} {problem['input']!r}: " if problem["loc"] else ""
         raise ConfigError(
-            f"{problem['loc'][0]} {problem['input']!r}: {problem['msg']}",
+            f"{field}{problem['msg']}",
             remedy="give a rate above 0 and 0 or more steps, or leave them as tuned",
         ) from error
 
