@@ -58,3 +58,20 @@ def cost_of(provenance: Mapping[str, Any]) -> dict[str, float] | None:
 def together(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
     """The sum of two costs."""
     return {name: first[name] + second[name] for name in COSTS}
+
+
+def budget_sentence(costs: Mapping[str, Mapping[str, float] | None]) -> str:
+    """Whether the methods that were trained had equal budgets, and of what."""
+    trained = {name: c for name, c in costs.items() if c is not None and c["passes"]}
+    if len(trained) < 2:
+        return "Budgets: fewer than two methods say what their training cost"
+    equal, unequal = [], []
+    for cost, unit in (("passes", "tiles through the network"), ("seconds", "seconds")):
+        order = sorted(trained, key=lambda name: trained[name][cost])
+        low, high = (trained[name][cost] for name in (order[0], order[-1]))
+        if high <= 1.1 * low:
+            equal.append(unit)
+        unequal.append(f"{unit} from {low:,.0f} ({order[0]}) to {high:,.0f} ({order[-1]})")
+    if equal:
+        return f"Budgets of training are equal within 10 % in {' and in '.join(equal)}"
+    return f"Budgets of training are not equal: {'; '.join(unequal)}"
