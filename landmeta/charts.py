@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from landmeta.ranks import Ranking
 from landmeta.stats import LOWER_IS_BETTER, MEASURES, measure_name, shots_text
@@ -70,7 +71,7 @@ def _lines(
     shades = len(methods) <= FEW
     for number, method in enumerate(methods):
         part = rows[rows["method"] == method]
-        at = part[column].map(place).to_numpy(float)
+        at: NDArray[np.float64] = part[column].map(place).to_numpy(np.float64)
         mean, low, high = (part[name].to_numpy(float) for name in ("mean", "low", "high"))
         style = look[method] | {"label": method, "markersize": 4, "linewidth": 1.3}
         if shades:
