@@ -114,15 +114,16 @@ def adapt(
     save_checkpoint(out, method, params, meta, overwrite=overwrite)
     with torch.no_grad():
         before, after = (method.loss(p, batch).item() for p in (ready.phi(), params))
-    return Adapted(out, how, pixels, _notes(asked, len(tiles)), before, after)
+    return Adapted(out, how, pixels, _notes(asked, tiles), before, after)
 
 
-def _notes(asked: Adaptation, tiles: int) -> tuple[str, ...]:
-    if not asked.early_stopping or tiles >= FEWEST_TILES:
+def _notes(asked: Adaptation, tiles: Tiles) -> tuple[str, ...]:
+    labelled = int((tiles.label != IGNORE).any(axis=(1, 2)).sum())
+    if not asked.early_stopping or labelled >= FEWEST_TILES:
         return ()
     return (
-        f"early stopping holds tiles out and needs {FEWEST_TILES} with labels, here are {tiles}: "
-        f"the tuned {asked.steps} steps were taken",
+        f"early stopping holds tiles out and needs {FEWEST_TILES} with labels, "
+        f"here are {labelled}: the tuned {asked.steps} steps were taken",
     )
 
 

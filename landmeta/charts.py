@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from landmeta.ranks import Ranking
 from landmeta.stats import LOWER_IS_BETTER, MEASURES, measure_name, shots_text
@@ -64,29 +63,37 @@ def plot_scores(summary: pd.DataFrame, path: Path) -> None:
 
 def _lines(
     axis: Axes, rows: pd.DataFrame, column: str, values: Sequence[int], methods: Sequence[str]
-) -> None:
-    """A line for each method over equally spaced values; intervals shaded, or bars side by side."""
+) -> dict[str, float]:
+    """A line for each method over equally spaced values; intervals shaded, or bars side by side.
+
+    Returns:
+        How far each method stands aside.
+    """
     place = {value: i for i, value in enumerate(values)}
     look = styles(methods)
     shades = len(methods) <= FEW
-    for number, method in enumerate(methods):
+    width = 0.0 if shades else 0.7 / len(methods)
+    aside = {m: (i - (len(methods) - 1) / 2) * width for i, m in enumerate(methods)}
+    for method in methods:
         part = rows[rows["method"] == method]
-        at: NDArray[np.float64] = part[column].map(place).to_numpy(np.float64)
+        at = np.array([place[value] for value in part[column]]) + aside[method]
         mean, low, high = (part[name].to_numpy(float) for name in ("mean", "low", "high"))
         style = look[method] | {"label": method, "markersize": 4, "linewidth": 1.3}
         if shades:
             axis.plot(at, mean, **style)
             axis.fill_between(at, low, high, alpha=0.12, color=style["color"], linewidth=0)
         else:
-            at = at + (number - (len(methods) - 1) / 2) * 0.7 / len(methods)
             bars = np.nan_to_num(np.stack([mean - low, high - mean]))
-            axis.errorbar(at, mean, yerr=bars, elinewidth=0.6, **style)
+            drawn = axis.errorbar(at, mean, yerr=bars, elinewidth=0.8, **style)
+            for bar in drawn[2]:
+                bar.set_alpha(0.35)
     axis.set_xticks(range(len(values)), [str(v) for v in values])
     known = rows[["mean"]].to_numpy(float)
     if not shades and np.isfinite(known).any():  # the widest intervals must not flatten the lines
         room = 0.35 * (np.nanmax(known) - np.nanmin(known)) + 0.01
         axis.set_ylim(np.nanmin(known) - room, np.nanmax(known) + room)
     axis.grid(alpha=0.3)
+    return aside
 
 
 def plot_methods(summary: pd.DataFrame, path: Path, measure: str = "miou") -> None:
@@ -124,14 +131,19 @@ def plot_curve(
     steps = sorted(part["step"].unique())
     figure = Figure(figsize=(10, 5.5), layout="constrained")
     axis = figure.subplots()
-    _lines(axis, part, "step", steps, methods)
+    aside = _lines(axis, part, "step", steps, methods)
     look = styles(methods)
     for method in methods:
         rows = part[part["method"] == method]
         at = np.interp(tuned[method], rows["step"], [steps.index(s) for s in rows["step"]])
         value = np.interp(tuned[method], rows["step"], rows["mean"])
         axis.plot(
-            [at], [value], "o", markersize=11, markerfacecolor="none", color=look[method]["color"]
+            [at + aside[method]],
+            [value],
+            "o",
+            markersize=11,
+            markerfacecolor="none",
+            color=look[method]["color"],
         )
     axis.set(
         xlabel="steps of adaptation (rings: as tuned on the validation regions)",
