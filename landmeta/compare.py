@@ -51,7 +51,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
     if config.reference not in names:
         raise ConfigError(
             f"the reference {config.reference!r} is none of {', '.join(names)}",
-            remedy="name one of the methods as reference",
+            remedy="name one of the checkpoints, variants or baselines as reference",
         )
     taskset = TaskSet(config.taskset)
     device = choose_device(config.device)
