@@ -9,6 +9,7 @@ from landmeta.checkpoint import load_checkpoint
 from landmeta.compare import compare
 from landmeta.config import CompareConfig
 from landmeta.errors import CheckpointMismatch, ConfigError, OutputExists, TooFewTiles
+from landmeta.methods import Method
 from landmeta.report import write_report
 from landmeta.stats import MEASURES
 from tests.tiny import tiny_taskset
@@ -82,7 +83,7 @@ def test_summary_can_be_recomputed_from_the_rows_on_disk(found):
 
 
 def test_same_seed_same_scores(tiny, checkpoints, tmp_path, found):
-    only = {name: checkpoints[name] for name in ("pretrain", "fomaml")}
+    only = {name: checkpoints[name] for name in ("fomaml", "pretrain")}
     fewer = {"variants": {}, "curve": []}
     again = compare(_config(tiny, only, tmp_path / "out", **fewer), quiet=True)
     columns = ["method", "shots", "task", "draw", *MEASURES, "adapted_parameters"]
@@ -145,6 +146,25 @@ def test_what_needs_labels_is_left_out_without_and_said(found):
     for name in LABELS_NEEDED:
         said = f"{name} has no scores with 0 shots: {name} learns from labelled pixels alone"
         assert any(s.startswith(said) for s in found.sentences)
+
+
+def test_a_network_that_cannot_is_left_out_and_the_others_are_not(
+    tiny, checkpoints, tmp_path, monkeypatch
+):
+    def start(self, params, support, classes):
+        if support is None and self.settings.method == "fomaml":
+            raise ConfigError("it has no idea without labels", remedy="give some")
+        return params
+
+    monkeypatch.setattr(Method, "start", start)
+    only = {name: checkpoints[name] for name in ("fomaml", "pretrain")}
+    found = compare(_config(tiny, only, tmp_path / "out", **PLAIN), quiet=True)
+    scores = found.summary.query("measure == 'miou'").set_index(["method", "shots"])["mean"]
+    assert scores.isna().to_dict() == {
+        ("fomaml", 0): True, ("fomaml", 2): False, ("pretrain", 0): False, ("pretrain", 2): False,
+    }  # fmt: skip
+    assert "fomaml has no scores with 0 shots: it has no idea without labels" in found.sentences
+    assert "0 shots: nothing to compare with pretrain" in found.sentences
 
 
 def test_costs_are_those_of_what_adapts(found, checkpoints):
