@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from landmeta.adaptation import Adaptation, adapt_params
+from landmeta.adaptation import Adaptation, adapt_params, settle
 from landmeta.atomic import refuse_existing
 from landmeta.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from landmeta.device import DeviceName, choose_device
@@ -26,6 +26,7 @@ from landmeta.errors import (
 from landmeta.legend import IGNORE, Legend
 from landmeta.losses import to_batch
 from landmeta.relabel import numbering, present, with_table
+from landmeta.stopping import FEWEST_TILES
 from landmeta.support import Support, load_support, parse_pair
 from landmeta.taskset import TaskSet, Tiles
 
@@ -42,6 +43,7 @@ class Adapted:
         how: optimiser, rate and steps used.
         pixels: labelled pixels per name of each class that the region model maps.
         dropped: names of the classes that it does not map, since no pixel was labelled so.
+        notes: what could not be done as asked, in words for the user.
         loss_before, loss_after: mean cross-entropy on the support set.
     """
 
@@ -49,6 +51,7 @@ class Adapted:
     how: Adaptation
     pixels: dict[str, int]
     dropped: tuple[str, ...]
+    notes: tuple[str, ...]
     loss_before: float
     loss_after: float
 
@@ -77,7 +80,7 @@ def adapt(
         support: labelled tiles in the checkpoint's bands, and in its legend if that is fixed;
             255 = not labelled.
         out: safetensors file to write.
-        changes: optimizer, rate or steps in place of those tuned for so many tiles.
+        changes: fields of `Adaptation` in place of those tuned for so many tiles.
         device: where to compute.
         overwrite: replace `out`.
 
@@ -100,11 +103,12 @@ def adapt(
         loaded.meta.check_classes(support.legend, checkpoint)
     tiles, legend, dropped = _to_map(support, loaded.meta)
     pixels = class_pixels(tiles, legend)
-    how = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
+    asked = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
     target = choose_device(device)
     ready = loaded.to(target)
     method, classes = ready.method, len(legend)
     batch = to_batch(tiles, target)
+    how = settle(method, ready.params, batch, asked, classes)
     params = adapt_params(method, ready.params, batch, how, classes)
     with torch.no_grad():
         unadapted = method.start(ready.params, None, classes)
@@ -132,7 +136,7 @@ def adapt(
         }
     )
     save_checkpoint(out, method, params, meta, overwrite=overwrite)
-    return Adapted(out, how, pixels, dropped, before, after)
+    return Adapted(out, how, pixels, dropped, _notes(asked, tiles), before, after)
 
 
 def _to_map(support: Support, meta: CheckpointMeta) -> tuple[Tiles, Legend, tuple[str, ...]]:
@@ -160,13 +164,24 @@ def _to_map(support: Support, meta: CheckpointMeta) -> tuple[Tiles, Legend, tupl
     return with_table(tiles, numbering(kept)), legend.only(kept.tolist()), dropped
 
 
+def _notes(asked: Adaptation, tiles: Tiles) -> tuple[str, ...]:
+    labelled = int((tiles.label != IGNORE).any(axis=(1, 2)).sum())
+    if not asked.early_stopping or labelled >= FEWEST_TILES:
+        return ()
+    return (
+        f"early stopping holds tiles out and needs {FEWEST_TILES} with labels, "
+        f"here are {labelled}: the tuned {asked.steps} steps were taken",
+    )
+
+
 def _changed(tuned: Adaptation, changes: Mapping[str, object]) -> Adaptation:
     try:
         return Adaptation.model_validate(tuned.model_dump() | dict(changes))
     except ValidationError as error:
         problem = error.errors()[0]
+        field = f"{problem['loc'][0]} {problem['input']!r}: " if problem["loc"] else ""
         raise ConfigError(
-            f"{problem['loc'][0]} {problem['input']!r}: {problem['msg']}",
+            f"{field}{problem['msg']}",
             remedy="give a rate above 0 and 0 or more steps, or leave them as tuned",
         ) from error
 

@@ -172,6 +172,19 @@ def adapt(
     optimizer: Annotated[Optimizer | None, typer.Option(help="In place of the tuned one.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="In place of the tuned one.")] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="In place of the tuned ones.")] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="Adapt only what is named so (head, unet.decoder); may be repeated."),
+    ] = None,
+    prior: Annotated[
+        float | None, typer.Option(min=0, help="Strength of the pull towards the start; 0: none.")
+    ] = None,
+    early_stopping: Annotated[
+        bool | None,
+        typer.Option(
+            "--early-stopping", help="Choose the steps on held-out tiles (4 labelled ones needed)."
+        ),
+    ] = None,
     device: On = Device.auto,
     overwrite: Overwrite = False,
 ) -> None:
@@ -202,7 +215,14 @@ def adapt(
     else:
         own = None if legend is None else find_legend(legend)
         labelled = support_from_files(checkpoint, support or [], _names(bands), own)
-    changes = {"optimizer": optimizer and optimizer.value, "rate": rate, "steps": steps}
+    changes = {
+        "optimizer": optimizer and optimizer.value,
+        "rate": rate,
+        "steps": steps,
+        "layers": layers or None,
+        "prior": prior,
+        "early_stopping": early_stopping,
+    }
     done = run(
         checkpoint,
         labelled,
@@ -211,14 +231,14 @@ def adapt(
         device=device.value,
         overwrite=overwrite,
     )
-    for note in labelled.notes:
+    for note in (*labelled.notes, *done.notes):
         _tell(f"note: {note}")
     if done.dropped:
         _tell(f"note: nothing is labelled {', '.join(done.dropped)}: not in the map's legend")
     for name, count in done.pixels.items():
         warning = "  (few: expect little of this class)" if name in done.scarce else ""
         _tell(f"{name}: {count} labelled pixels{warning}")
-    _tell(f"{done.how.steps} steps of {done.how.optimizer} at rate {done.how.rate:g}")
+    _tell(done.how.text())
     _tell(f"loss on the labelled tiles: {done.loss_before:.3f} before, {done.loss_after:.3f} after")
     _tell(f"written to {out}")
     _tell(f"next: landmeta predict {out} RASTER --out map.tif")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from landmeta.adaptation import Adaptation
+from landmeta.adaptation import Adaptation, Share
 from landmeta.device import DeviceName
 from landmeta.errors import ConfigError
 from landmeta.methods import METHODS, open_methods
@@ -70,7 +70,7 @@ class TuneConfig(Section):
     """Search for the way to adapt, per number of shots, on the validation regions only.
 
     Every optimiser and rate is followed through all of `steps`; the trained inner loop of a
-    meta-learned network is a candidate of its own.
+    meta-learned network is a candidate of its own. Every layer choice and prior is tried with each.
     """
 
     shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 5, 10)
@@ -79,11 +79,20 @@ class TuneConfig(Section):
     sgd_rates: tuple[Rate, ...] = (0.03, 0.1)
     adam_rates: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3)
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (0, 1, 2, 5, 10, 20, 50)
+    layers: tuple[str | Annotated[tuple[str, ...], Field(min_length=1)], ...] = ("all",)
+    """Which parameters step: "all" that the method chooses, or those whose names begin with a word
+    ("head") or with one of several (["head", "unet.decoder"])."""
+    unfreezing: tuple[tuple[Share, Share], ...] = ()
+    """Gradual unfreezing: shares of the steps after which the decoder, and then all, step too."""
+    priors: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.0,)
+    """λ of a Gaussian prior around what adaptation starts from; 0 is none."""
 
     @model_validator(mode="after")
     def _something_to_try(self) -> TuneConfig:
         if not (self.sgd_rates or self.adam_rates):
             raise ValueError("give at least one of sgd_rates and adam_rates")
+        if not (self.layers or self.unfreezing):
+            raise ValueError("give at least one of layers and unfreezing")
         return self
 
 
@@ -146,6 +155,20 @@ class TrainConfig(MethodSettings):
         return self
 
 
+class Variant(Section):
+    """A checkpoint adapted in another way than it was tuned for."""
+
+    of: str
+    """Name of the checkpoint."""
+    tune: TuneConfig | None = None
+    """Search for the way to adapt again, on the validation regions."""
+    early_stopping: bool = False
+    """Choose the number of steps on held-out support tiles."""
+
+
+BaselineName = Literal["random_forest", "nearest_prototype"]
+
+
 class CompareConfig(Section):
     """`landmeta compare CONFIG`."""
 
@@ -153,6 +176,10 @@ class CompareConfig(Section):
     out: Path
     checkpoints: dict[str, Path]
     """Name of a method to its checkpoint."""
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    """Name to another way to adapt one of the checkpoints."""
+    baselines: tuple[BaselineName, ...] = ()
+    """Methods without a checkpoint, which learn from the region's labelled tiles alone."""
     reference: str = "pretrain"
     """The method that the others are compared with, pair by pair."""
     split: Literal["val", "test"] = "test"
@@ -162,7 +189,22 @@ class CompareConfig(Section):
     draws: Annotated[int, Field(ge=2)] = 5
     queries: Positive = 16
     picture_shots: Count = 5
-    """Shots of the maps in the picture of each region."""
+    """Shots of the maps in the picture of each region, and of the table by region."""
+    curve: tuple[Count, ...] = ()
+    """Numbers of adaptation steps of the learning curve, such as [0, 1, 2, 5, 10, 20, 50]."""
+    curve_shots: Positive = 5
+    """Shots of the learning curve."""
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> CompareConfig:
+        for name, variant in self.variants.items():
+            if variant.of not in self.checkpoints:
+                raise ValueError(f"variants.{name}: {variant.of!r} is none of the checkpoints")
+        names = [*self.checkpoints, *self.variants, *self.baselines]
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise ValueError(f"two methods of one name: {', '.join(double)}")
+        return self
 
 
 Config = TypeVar("Config", bound=Section)
@@ -231,5 +273,6 @@ __all__ = [
     "TrainConfig",
     "TuneConfig",
     "ValidationConfig",
+    "Variant",
     "read_config",
 ]

@@ -66,6 +66,10 @@ class CheckpointMismatch(LandmetaError):
     """A checkpoint was made for other bands, another legend or another network."""
 
 
+class CannotAdapt(LandmetaError):
+    """A method cannot do what is asked of it, such as to map without labels what it must learn."""
+
+
 class OutputExists(LandmetaError):
     """The output is already there and overwriting was not asked for."""
 

@@ -1,28 +1,24 @@
-"""Pictures for people: scores against shots, and image / truth / map side by side."""
+"""Pictures for people: image, truth and maps side by side."""
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import rasterio
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from landmeta.legend import IGNORE, Labels, Legend
-from landmeta.stats import MEASURES, measure_name
 
 _TRUE_COLOUR = (("R", "G", "B"), ("S2_B4", "S2_B3", "S2_B2"), ("B04", "B03", "B02"))
-METHOD_COLOURS = {
-    "maml": "#0072b2",
-    "fomaml": "#56b4e9",
-    "pretrain": "#d55e00",
-    "scratch": "#7f7f7f",
-}
+COLUMNS = 8
+"""Pictures in a row at most."""
 
 
 def true_colour_bands(bands: Sequence[str]) -> tuple[int, int, int]:
@@ -56,26 +52,6 @@ def legend_handles(legend: Legend, used: Sequence[int]) -> list[Patch]:
     ]
 
 
-def plot_scores(summary: pd.DataFrame, path: Path) -> None:
-    """Each measure against the number of shots, with 95 % intervals over regions."""
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    panels = figure.subplots(1, len(MEASURES))
-    for axis, measure in zip(panels, MEASURES, strict=True):
-        of_measure = summary[summary["measure"] == measure]
-        for method, rows in of_measure.groupby("method", sort=False):
-            colour = METHOD_COLOURS.get(str(method))
-            (line,) = axis.plot(rows["shots"], rows["mean"], "o-", label=method, color=colour)
-            axis.fill_between(
-                rows["shots"], rows["low"], rows["high"], alpha=0.15, color=line.get_color()
-            )
-        axis.set(xlabel="shots (labelled tiles of the region)", ylabel=measure_name(measure))
-        axis.grid(alpha=0.3)
-    panels[0].legend()
-    regions = int(summary["regions"].max())
-    figure.suptitle(f"Mean over {regions} unseen regions, 95 % interval over regions")
-    figure.savefig(path, dpi=110)
-
-
 def plot_region(
     image: NDArray[np.float32],
     truth: Labels,
@@ -86,7 +62,7 @@ def plot_region(
     title: str,
     path: Path,
 ) -> None:
-    """Rows of tiles; columns image, truth and each method's map.
+    """Rows of tiles; columns image, truth and each method's map, in lines of eight.
 
     Args:
         image: (tile, band, row, col); truth and each map: (tile, row, col) class index.
@@ -103,15 +79,19 @@ def plot_region(
         name: np.where(truth[..., None] == IGNORE, 255, palette[labels]).astype(np.uint8)
         for name, labels in maps.items()
     }
-    figure = Figure(figsize=(2.4 * len(columns), 2.4 * len(image) + 1.0), layout="constrained")
-    axes = figure.subplots(len(image), len(columns), squeeze=False)
-    for column, (name, pictures) in enumerate(columns.items()):
-        for row, picture in enumerate(pictures):
-            axis = axes[row, column]
+    wide = min(len(columns), COLUMNS)
+    lines = math.ceil(len(columns) / wide)
+    figure = Figure(figsize=(2.2 * wide, 2.4 * len(image) * lines + 1.0), layout="constrained")
+    axes = figure.subplots(len(image) * lines, wide, squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for place, (name, pictures) in enumerate(columns.items()):
+        for tile, picture in enumerate(pictures):
+            line, column = divmod(place, wide)
+            axis = axes[tile * lines + line, column]
             axis.imshow(picture, interpolation="nearest")
-            axis.set_axis_off()
-            if row == 0:
-                axis.set_title(name)
+            if tile == 0 or lines > 1:
+                axis.set_title("\n".join(textwrap.wrap(name, 22)), fontsize=10)
     drawn = np.concatenate([truth.ravel(), *(m[truth != IGNORE] for m in maps.values())])
     used = [int(i) for i in np.unique(drawn) if i != IGNORE]
     figure.legend(

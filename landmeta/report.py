@@ -12,11 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import landmeta
 from landmeta.atomic import write_text
-from landmeta.stats import MEASURES
-from landmeta.tables import score_table
 
 if TYPE_CHECKING:
-    from landmeta.compare import Comparison
+    from landmeta.findings import Comparison
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,10 @@ def write_report(
         title=title,
         facts=facts,
         lead=lead,
-        sentences=comparison.sentences,
-        tables=[score_table(comparison.summary, m) for m in MEASURES],
-        scores=Picture(comparison.folder / "scores.png", "Score against labelled tiles."),
+        parts=[
+            (part, [Picture(comparison.folder / n, c) for n, c in part.charts.items()])
+            for part in comparison.parts()
+        ],
         regions=[Picture(p, p.stem.replace("_", " ")) for p in regions],
         version=landmeta.__version__,
     )

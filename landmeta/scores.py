@@ -42,3 +42,28 @@ def scores(confusion: Confusion) -> Scores:
     iou = hit[present] / (truth + predicted - hit)[present]
     f1 = 2 * hit[present] / (truth + predicted)[present]
     return Scores(float(iou.mean()), float(hit.sum() / truth.sum()), float(f1.mean()))
+
+
+def tile_accuracy(truth: Labels, predicted: Labels, classes: int) -> float:
+    """Share of tiles whose most frequent predicted class is their most frequent true one.
+
+    As in scene classification, with the scene's label made of its pixels' (SEN12MS: Schmitt et al.
+    2019, doi:10.5194/isprs-annals-IV-2-W7-153-2019). Both are counted over the labelled pixels; of
+    classes equally frequent the first of the legend is taken, on both sides. Tiles without labels
+    do not count.
+
+    Args:
+        truth: class index (tile, row, col), 255 = not labelled.
+        predicted: class index (tile, row, col).
+        classes: of the legend.
+
+    Returns:
+        0-1; NaN if nothing is labelled.
+    """
+    hits = []
+    for true, found in zip(truth, predicted, strict=True):
+        keep = true != IGNORE
+        if keep.any():
+            majorities = [np.bincount(x[keep], minlength=classes).argmax() for x in (true, found)]
+            hits.append(majorities[0] == majorities[1])
+    return float(np.mean(hits)) if hits else float("nan")

@@ -34,6 +34,7 @@ import landmeta
 from landmeta import distributed
 from landmeta.adaptation import NO_ADAPTATION, adapt_params
 from landmeta.atomic import refuse_existing, write_failed, write_text
+from landmeta.budget import PassCounter, cost_before, together
 from landmeta.checkpoint import (
     CheckpointMeta,
     load_checkpoint,
@@ -63,7 +64,7 @@ from landmeta.relabel import with_legend
 from landmeta.runlog import RunLog
 from landmeta.scores import scores
 from landmeta.taskset import TaskSet
-from landmeta.tune import best, candidates, tune
+from landmeta.tune import best, candidates, check_candidates, tune, tuning_table
 
 
 def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -238,6 +239,8 @@ class _Run:
         )
         for task in self.validation.tasks:  # said now, not when hours of training are over
             check_tiles(taskset, task, max(config.tune.shots) + 1)
+        check_candidates(method, self.params, config.tune, len(taskset.legend))
+        self.counter, self.cost_before = PassCounter(), cost_before(config.init)
         bands = len(taskset.bands)
         need = refuse_what_will_not_fit(config, method, self.params, bands, taskset.meta.tile_size)
         taskset.keep_in_memory(room_for_tiles(need, device))
@@ -308,7 +311,8 @@ class _Run:
     def _outer_step(self, work: Work) -> tuple[float, float]:
         outer = self.config.outer
         try:
-            loss, grads = self.learner.gradient(self.params, work, self._progress())
+            with self.counter.counting(self.method.net):
+                loss, grads = self.learner.gradient(self.params, work, self._progress())
         except torch.OutOfMemoryError as error:
             raise TooLittleMemory(
                 f"step {self.step + 1} on {describe(self.device)}: {str(error).splitlines()[0]}",
@@ -429,14 +433,22 @@ class _Run:
             done = list(progress.track(trials, total=count, description="tuning the adaptation"))
         if not distributed.is_first():
             return
-        rows = [
-            f"{t.shots},{t.how.optimizer},{t.how.rate},{t.how.steps},{t.miou:.4f}" for t in done
-        ]
-        table = "\n".join(["shots,optimizer,rate,steps,val_miou", *rows])
-        write_text(self.config.out / "tuning.csv", table + "\n", overwrite=True)
+        write_text(self.config.out / "tuning.csv", tuning_table(done), overwrite=True)
         trained = load_checkpoint(self.checkpoint_path)
-        meta = trained.meta.model_copy(update={"adaptation": best(done)})
+        provenance = trained.meta.provenance | {"cost": self._cost()}
+        changes = {"adaptation": best(done), "provenance": provenance}
+        meta = trained.meta.model_copy(update=changes)
         save_checkpoint(self.checkpoint_path, trained.method, trained.params, meta, overwrite=True)
+
+    def _cost(self) -> dict[str, float]:
+        """Of the whole training, past the best step too, and of what it was started from."""
+        own = {
+            "steps": self.step,
+            "images": self.step * self.learner.images,
+            "passes": self.counter.passes * distributed.size(),
+            "seconds": round(self.seconds, 1),
+        }
+        return together(own, self.cost_before)
 
     def _best_params(self) -> Params:
         """The checkpoint's parameters. The first process alone is sure to see its file."""
@@ -489,6 +501,7 @@ class _Run:
             "seconds": self.seconds,
             "best_score": self.best.score,
             "best_step": self.best.step,
+            "passes": self.counter.passes,
         }
         write_tensors(self.state_path, tensors, {"landmeta": json.dumps(record)}, overwrite=True)
 
@@ -516,6 +529,7 @@ class _Run:
             ) from error
         self.step, self.seconds = record["step"], record["seconds"]
         self.best = _Best(record["best_score"], record["best_step"])
+        self.counter.passes = record["passes"]
 
     def start_alike(self) -> None:
         """Make every process start where the first one does."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 
 from landmeta import distributed
-from landmeta.adaptation import Adaptation, trajectory
+from landmeta.adaptation import Adaptation, moving_stages, trajectory
 from landmeta.config import RelabelConfig, TuneConfig
 from landmeta.episodes import EpisodeSampler
 from landmeta.evaluate import confusion_on
@@ -34,22 +35,43 @@ class Trial:
 
 
 def candidates(config: TuneConfig, method: Method) -> list[tuple[Adaptation, list[int]]]:
-    """Optimiser and rate, with the numbers of steps to look at, ascending."""
+    """Ways to adapt, each with the numbers of steps to look at, ascending."""
     trained, most = method.trained(), method.most_steps
     steps = sorted(set(config.steps))
-    last = steps[-1]
-    rates = [Adaptation(optimizer="sgd", rate=r, steps=last) for r in config.sgd_rates]
-    rates += [Adaptation(optimizer="adam", rate=r, steps=last) for r in config.adam_rates]
-    found = [(how, steps) for how in rates]
-    if trained is not None:
-        own = sorted({trained.steps, *(s for s in steps if s)}) if trained.steps else [0]
+    found: list[tuple[Adaptation, list[int]]] = []
+    rates = [("sgd", rate) for rate in config.sgd_rates]
+    rates += [("adam", rate) for rate in config.adam_rates]
+    for (optimizer, rate), prior in product(rates, config.priors):
+        base = {"optimizer": optimizer, "rate": rate, "prior": prior, "steps": steps[-1]}
+        for layers in config.layers:
+            chosen = {"all": None}.get(layers, (layers,)) if isinstance(layers, str) else layers
+            found.append((Adaptation.model_validate(base | {"layers": chosen}), steps))
+        for shares in config.unfreezing:  # a path of its own for each number of steps
+            for count in filter(None, steps):
+                way = base | {"unfreeze": shares, "steps": count}
+                found.append((Adaptation.model_validate(way), [count]))
+    if trained is not None and "all" in config.layers:
+        own = sorted({trained.steps, *(s for s in steps if s)} if trained.steps else {0})
         own = [s for s in own if most is None or s <= most]
         found = [(trained, own)] + [(h, s) for h, s in found if not _same(h, trained)]
     return found
 
 
 def _same(first: Adaptation, second: Adaptation) -> bool:
-    return (first.optimizer, first.rate) == (second.optimizer, second.rate)
+    return first.model_copy(update={"steps": second.steps}) == second
+
+
+def check_candidates(method: Method, params: Params, config: TuneConfig, classes: int) -> None:
+    """Find out before the training whether the search can be made after it.
+
+    Raises:
+        ConfigError: the method has none of the layers that a candidate names.
+    """
+    with torch.no_grad():
+        start = method.start(params, None, classes)
+    for how, _ in candidates(config, method):
+        if how.optimizer != "trained":
+            moving_stages(method, start, how)
 
 
 def tune(
@@ -107,3 +129,14 @@ def best(trials: list[Trial]) -> dict[int, Adaptation]:
         of_shots = [t for t in trials if t.shots == shots]
         chosen[shots] = max(of_shots, key=lambda t: (t.miou, -t.how.steps)).how
     return chosen
+
+
+def tuning_table(trials: list[Trial]) -> str:
+    """All trials as CSV."""
+    lines = ["shots,optimizer,rate,steps,layers,unfreeze,prior,val_miou"]
+    for trial in trials:
+        how = trial.how
+        layers, shares = " ".join(how.layers or ("all",)), " ".join(map(str, how.unfreeze or ()))
+        way = f"{how.optimizer},{how.rate},{how.steps},{layers},{shares},{how.prior}"
+        lines.append(f"{trial.shots},{way},{trial.miou:.4f}")
+    return "\n".join(lines) + "\n"

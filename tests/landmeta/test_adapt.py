@@ -20,6 +20,7 @@ from landmeta.losses import to_batch
 from landmeta.meta.inner import inner_loop
 from landmeta.support import Support
 from landmeta.taskset import Tiles
+from tests.program import invoke
 
 
 @pytest.fixture
@@ -91,3 +92,42 @@ def test_classes_with_few_pixels_are_named(checkpoints, support, tmp_path):
     few = Support(Tiles(support.tiles.image, label), ("drawn by hand",), ())
     done = adapt(checkpoints["maml"], few, tmp_path / "region.safetensors", device="cpu")
     assert done.scarce == ["Water"]
+
+
+def test_early_stopping_is_settled_and_remembered(checkpoints, tiny, tmp_path):
+    five = support_from_taskset(checkpoints["pretrain"], tiny.folder, "t", 5, 0)
+    changes = {"optimizer": "sgd", "rate": 5.0, "steps": 4, "early_stopping": True}
+    out = tmp_path / "region.safetensors"
+    done = adapt(checkpoints["pretrain"], five, out, changes=changes, device="cpu")
+    assert done.how.steps == 0  # such a rate makes held-out tiles worse at once
+    assert not done.notes
+    assert load_checkpoint(out).meta.adaptation == {5: done.how}
+
+
+def test_early_stopping_with_few_tiles_says_what_it_did(checkpoints, support, tmp_path):
+    changes = {"rate": 0.01, "steps": 4, "early_stopping": True}
+    out = tmp_path / "region.safetensors"
+    done = adapt(checkpoints["maml"], support, out, changes=changes, device="cpu")
+    assert done.how.steps == 4
+    assert "needs 4 with labels, here are 3: the tuned 4 steps were taken" in done.notes[0]
+
+
+def test_options_that_contradict_each_other_are_refused(checkpoints, support, tmp_path):
+    changes = {"optimizer": "trained", "layers": ["head"]}
+    with pytest.raises(ConfigError, match="need optimizer sgd or adam"):
+        adapt(checkpoints["maml"], support, tmp_path / "x", changes=changes, device="cpu")
+
+
+def test_the_command_line_has_them_too(checkpoints, tiny, tmp_path):
+    out = tmp_path / "region.safetensors"
+    ended = invoke(
+        "adapt", checkpoints["pretrain"], "--taskset", tiny.folder, "--region", "t", "--shots", 2,
+        "--out", out, "--layers", "head", "--prior", 0.5, "--early-stopping", "--optimizer", "sgd",
+        "--rate", 0.1, "--steps", 3, "--device", "cpu",
+    )  # fmt: skip
+    assert ended.exit_code == 0, ended.output
+    assert "3 steps of sgd at rate 0.1, of head only, prior 0.5" in ended.output
+    assert "early stopping holds tiles out and needs 4" in ended.output
+    theta, phi = load_checkpoint(checkpoints["pretrain"]).params, load_checkpoint(out).params
+    moved = {name.partition(".")[0] for name in phi if not torch.equal(phi[name], theta[name])}
+    assert moved == {"head"}

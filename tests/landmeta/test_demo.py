@@ -89,9 +89,9 @@ def test_the_map_covers_a_region_that_was_held_out(made):
 def test_pictures_and_page(made):
     out, said = made
     page = (out / "report.html").read_text("utf-8")
-    pictures = [out / "map.png", out / "comparison/scores.png"]
+    pictures = [out / "map.png", *(out / f"comparison/{n}.png" for n in ("methods", "scores"))]
     pictures += sorted((out / "comparison/regions").iterdir())
-    assert len(pictures) == 2 + len(TaskSet(out / "taskset").tasks("test"))
+    assert len(pictures) == 3 + len(TaskSet(out / "taskset").tasks("test"))
     for path in pictures:
         with Image.open(path) as picture:
             assert min(picture.size) > 200

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.metrics import confusion_matrix as sk_confusion
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from landmeta.scores import confusion_matrix, scores
+from landmeta.scores import confusion_matrix, scores, tile_accuracy
 
 CLASSES = 5
 
@@ -50,3 +50,33 @@ def test_classes_absent_from_the_truth_do_not_count_but_their_pixels_do():
     predicted = np.array([[0, 0], [0, 3]], np.uint8)
     found = scores(confusion_matrix(truth, predicted, CLASSES))
     assert found.miou == found.accuracy == 0.75
+
+
+def test_tiles_are_right_where_the_most_frequent_class_is():
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, CLASSES, (40, 5, 5)).astype(np.uint8)
+    predicted = np.where(
+        rng.random(truth.shape) < 0.5, truth, rng.integers(0, CLASSES, truth.shape)
+    )
+    truth[rng.random(truth.shape) < 0.3] = 255
+    truth[7] = 255
+    hits = []
+    for t, p in zip(truth, predicted, strict=True):
+        pairs = [(a, b) for a, b in zip(t.ravel().tolist(), p.ravel().tolist(), strict=True)]
+        pairs = [(a, b) for a, b in pairs if a != 255]
+        if pairs:
+            trues, founds = zip(*pairs, strict=True)
+            hits.append(
+                max(range(CLASSES), key=trues.count) == max(range(CLASSES), key=founds.count)
+            )
+    assert len(hits) == 39
+    assert 0.2 < np.mean(hits) < 0.95
+    found = tile_accuracy(truth, predicted.astype(np.uint8), CLASSES)
+    assert found == pytest.approx(np.mean(hits))
+
+
+def test_of_tied_classes_the_first_of_the_legend_is_the_tiles():
+    truth = np.array([[[0, 0], [1, 1]]], np.uint8)
+    assert tile_accuracy(truth, np.array([[[0, 0], [0, 1]]], np.uint8), CLASSES) == 1
+    assert tile_accuracy(truth, np.array([[[0, 1], [1, 1]]], np.uint8), CLASSES) == 0
+    assert np.isnan(tile_accuracy(np.full((1, 2, 2), 255, np.uint8), truth, CLASSES))

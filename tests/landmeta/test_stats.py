@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from landmeta.stats import MEASURES, holm, mean_interval, paired_differences, summarise, verdicts
+from landmeta.stats import (
+    MEASURES,
+    bootstrap_interval,
+    holm,
+    mean_interval,
+    overview,
+    paired_differences,
+    summarise,
+    verdicts,
+)
 
 
 def _results(gain, *, regions=6, draws=3, noise=0.01, seed=0):
@@ -85,3 +94,62 @@ def test_words_follow_the_evidence():
     assert "maml is really worse" in lost[0]
     assert "no real difference" in nothing[0]
     assert "no interval" in single[0]
+
+
+def test_bootstrap_agrees_with_scipy():
+    values = np.random.default_rng(3).normal(0.03, 0.05, 12)
+    expected = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert bootstrap_interval(values) == pytest.approx(tuple(expected), abs=2e-3)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval(values) != bootstrap_interval(values, seed=1)
+
+
+def test_bootstrap_needs_five_regions():
+    assert np.isnan(bootstrap_interval(np.array([0.1, 0.2, np.nan, 0.3, 0.4]))).all()
+    enough = paired_differences(_results(0.05, regions=6), "pretrain").iloc[0]
+    few = paired_differences(_results(0.05, regions=4), "pretrain").iloc[0]
+    assert enough["boot_low"] < enough["mean"] < enough["boot_high"]
+    assert np.isnan([few["boot_low"], few["boot_high"]]).all()
+    assert (enough["regions"], few["regions"]) == (6, 4)
+
+
+def test_bootstrap_is_of_regions_and_paired():
+    results = _results(0.05, regions=6)
+    means = results.groupby(["method", "task"], sort=False)["miou"].mean()
+    gains = (means["maml"] - means["pretrain"]).to_numpy()
+    row = paired_differences(results, "pretrain").query("measure == 'miou'").iloc[0]
+    assert (row["boot_low"], row["boot_high"]) == pytest.approx(bootstrap_interval(gains))
+    assert "by bootstrap" in verdicts(paired_differences(results, "pretrain"), "pretrain")[0]
+
+
+def test_overview_says_plainly_when_nothing_is_better():
+    def said(gain, **more):
+        return overview(paired_differences(_results(gain, **more), "pretrain"), "pretrain")
+
+    assert said(0.08)[0].startswith("1 shot: really better than pretrain in mIoU: maml (+0.0")
+    lost = said(-0.08)[0]
+    assert "no method is really better than pretrain in mIoU; really worse: maml (-0.0" in lost
+    nothing = said(0.0, noise=0.05)[0]
+    assert "no method is really better than pretrain in mIoU; no real difference" in nothing
+
+
+def test_for_the_calibration_error_less_is_better():
+    differences = paired_differences(_results(-0.08), "pretrain")
+    assert "really better" in overview(differences, "pretrain", "ece")[0]
+    assert "is really better" in verdicts(differences, "pretrain", "ece")[0]
+    assert "no method is really better" in overview(differences, "pretrain")[0]
+
+
+def test_a_method_without_scores_is_neither_better_nor_a_crash():
+    results = _results(0.05)
+    results.loc[results["method"] == "maml", list(MEASURES)] = np.nan
+    differences = paired_differences(results, "pretrain")
+    assert verdicts(differences, "pretrain") == [
+        "maml against pretrain, 1 shot: no scores to compare"
+    ]
+    assert overview(differences, "pretrain") == ["1 shot: nothing to compare with pretrain"]
+    summary = summarise(results).query("method == 'maml'")
+    assert summary["mean"].isna().all()
+    assert (summary["regions"] == 0).all()
