@@ -9,15 +9,17 @@ import rasterio
 import torch
 
 import landmeta.train as training
+import landmeta.tune as tuning
 from landmeta import memory
 from landmeta.adapt import adapt
 from landmeta.checkpoint import load_checkpoint
 from landmeta.compare import compare
-from landmeta.config import CompareConfig, TrainConfig
+from landmeta.config import CompareConfig, RelabelConfig, TrainConfig
 from landmeta.errors import CheckpointMismatch, EmptyRegion, TrainingDiverged
 from landmeta.initial import start_from
 from landmeta.legend import IGNORE, Legend
 from landmeta.methods import METHODS, make_method
+from landmeta.relabel import with_legend
 from landmeta.support import Support
 from landmeta.taskset import TaskSet, Tiles
 from tests.program import invoke, prepare, write_config, write_scene, write_world
@@ -126,6 +128,28 @@ def test_interrupted_run_equals_uninterrupted_run(taskset, tmp_path, monkeypatch
     assert all(torch.equal(first[name], second[name]) for name in first)
     tables = [(tmp_path / name / "tuning.csv").read_text() for name in ("whole", "broken")]
     assert tables[0] == tables[1]
+
+
+def test_validation_and_tuning_keep_to_a_legend_for_each_draw(taskset, tmp_path, monkeypatch):
+    drawn = {}
+    for module in (training, tuning):
+        seen = drawn[module] = []
+
+        def noting(*arguments, seen=seen):
+            found = with_legend(*arguments)
+            assert arguments[3] == RelabelConfig()
+            seen.append((tuple(arguments[-1]), found.classes, found.query.label.tobytes()))
+            return found
+
+        monkeypatch.setattr(module, "with_legend", noting)
+    more = {"outer": {"steps": 2, "rate": 0.01}, "validation": {"every": 1, "draws": 3}}
+    shots = {"shots": [4], "draws": 3, "sgd_rates": [0.1], "adam_rates": [], "steps": [0]}
+    training.train(settings(taskset, tmp_path / "run", **more, tune=shots), quiet=True)
+    for seen in drawn.values():  # twice the three draws of one region
+        assert len(seen) == 6
+        assert seen[:3] == seen[3:]
+        assert len({key for key, *_ in seen}) == 3
+        assert len({query for *_, query in seen}) == 3
 
 
 def test_a_head_with_a_place_for_each_class_is_refused():
