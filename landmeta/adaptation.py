@@ -106,10 +106,17 @@ def settle(
             lambda part, steps: trajectory(method, params, part, how, steps, classes),
             method.loss,
             support,
-            milestones(how.steps),
+            [s for s in milestones(how.steps) if not _beyond(method, how, s)],
         )
     steps = how.steps if found is None else found
     return how.model_copy(update={"steps": steps, "early_stopping": False})
+
+
+def _beyond(method: Method, how: Adaptation, steps: int) -> bool:
+    """Whether the method's own update cannot go on for so many steps."""
+    return (
+        how.optimizer == "trained" and method.most_steps is not None and steps > method.most_steps
+    )
 
 
 def trajectory(

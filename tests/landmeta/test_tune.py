@@ -14,13 +14,25 @@ from landmeta.tune import Trial, best, candidates, check_candidates, tune, tunin
 from tests.tiny import NET
 
 
+class Double:
+    """Says how a method adapts as trained, and nothing else."""
+
+    most_steps = None
+
+    def __init__(self, trained=None):
+        self.trained = lambda: trained
+
+
+PLAIN = Double()
+
+
 def config(**more):
     base = {"sgd_rates": (0.1,), "adam_rates": (), "steps": (0, 1, 4)}
     return TuneConfig.model_validate(base | more)
 
 
 def test_by_default_nothing_restrains():
-    found = candidates(TuneConfig(), None)
+    found = candidates(TuneConfig(), PLAIN)
     assert len(found) == 5
     assert all(
         how == Adaptation(optimizer=how.optimizer, rate=how.rate, steps=50) for how, _ in found
@@ -29,7 +41,7 @@ def test_by_default_nothing_restrains():
 
 def test_every_layer_choice_is_tried_with_every_prior_and_rate():
     found = candidates(
-        config(adam_rates=(0.01,), layers=("all", "head", ("head", "skip")), priors=(0, 0.5)), None
+        config(adam_rates=(0.01,), layers=("all", "head", ("head", "skip")), priors=(0, 0.5)), PLAIN
     )
     assert len(found) == 2 * 3 * 2
     assert {how.layers for how, _ in found} == {None, ("head",), ("head", "skip")}
@@ -38,16 +50,19 @@ def test_every_layer_choice_is_tried_with_every_prior_and_rate():
 
 
 def test_unfreezing_has_a_path_for_each_number_of_steps():
-    found = candidates(config(layers=(), unfreezing=((0.3, 0.6),)), None)
+    found = candidates(config(layers=(), unfreezing=((0.3, 0.6),)), PLAIN)
     assert [(how.steps, steps) for how, steps in found] == [(1, [1]), (4, [4])]
     assert all(how.unfreeze == (0.3, 0.6) for how, _ in found)
 
 
 def test_the_trained_loop_is_tried_once_and_only_with_the_layers_it_adapts():
     trained = Adaptation(rate=0.1, steps=2)
-    ((how, steps),) = candidates(config(), trained)
+    looped = Double(trained)
+    ((how, steps),) = candidates(config(), looped)
     assert (how, steps) == (trained, [1, 2, 4])
-    assert trained not in [how for how, _ in candidates(config(layers=("head",)), trained)]
+    looped.most_steps = 2
+    assert candidates(config(), looped) == [(trained, [1, 2])]
+    assert trained not in [how for how, _ in candidates(config(layers=("head",)), looped)]
 
 
 @pytest.mark.parametrize(
