@@ -46,7 +46,7 @@ class Logistic(LinearHead, SolvedHead):
 class Svm(LinearHead, SolvedHead):
     """Support vector machine (MetaOptNet, Lee et al. 2019, arXiv:1904.03758)."""
 
-    powers: ClassVar = {"fit.cost": 1.0, "fit.scale": 0.5}
+    powers: ClassVar = {"fit.cost": 2.0, "fit.scale": 0.3}
 
     def fit(self, params: Params, pixels: Pixels, prior: Tensor) -> Tensor:
         """By accelerated projected gradient on the dual; the cost is of the mean slack."""

@@ -96,10 +96,10 @@ def check_direction(function, theta, grads):
         assert exact == pytest.approx((ahead - behind) / (2 * h), rel=1e-5, abs=1e-9)
 
 
-def check_whole_way(method, tiny, folder):
+def check_whole_way(method, tiny, folder, **more):
     """Train with an interruption, adapt to a region, map a raster."""
-    more = {"outer": {"steps": 3, "rate": 0.003}, "validation": {"every": 1, "draws": 1}}
-    more["validation"] |= {"shots": 2, "queries": 2}
+    more |= {"outer": {"steps": 3, "rate": 0.003}}
+    more |= {"validation": {"every": 1, "draws": 1, "shots": 2, "queries": 2}}
     whole = train(tiny_config(tiny, folder / "whole", method, **more), quiet=True)
     config = tiny_config(tiny, folder / "broken", method, **more)
     step = training._Run._outer_step

@@ -34,6 +34,10 @@ def test_train_resume_adapt_and_map(method, tiny, tmp_path):
     check_whole_way(method, tiny, tmp_path)
 
 
+def test_the_whole_way_with_an_open_legend(tiny, tmp_path):
+    check_whole_way("ridge", tiny, tmp_path, legend="open")
+
+
 def test_training_learns(tiny, tmp_path):
     """The features, the prior and the scalars: it is better than untrained on other regions."""
     scores = []
