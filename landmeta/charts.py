@@ -91,7 +91,8 @@ def _lines(
     known = rows[["mean"]].to_numpy(float)
     if not shades and np.isfinite(known).any():  # the widest intervals must not flatten the lines
         room = 0.35 * (np.nanmax(known) - np.nanmin(known)) + 0.01
-        axis.set_ylim(np.nanmin(known) - room, np.nanmax(known) + room)
+        low, high = float(np.nanmin(known)) - room, float(np.nanmax(known)) + room
+        axis.set_ylim(max(low, -0.02), min(high, 1.02))
     axis.grid(alpha=0.3)
     return aside
 
@@ -99,8 +100,7 @@ def _lines(
 def plot_methods(summary: pd.DataFrame, path: Path, measure: str = "miou") -> None:
     """One row for each method, best first, one panel for each number of shots."""
     part = summary[summary["measure"] == measure]
-    order = part.groupby("method", sort=False)["mean"].mean().sort_values(kind="stable")
-    methods = [str(m) for m in order.index]
+    methods = _order(part)
     shots = sorted(part["shots"].unique())
     look = styles([str(m) for m in part["method"].unique()])
     figure = Figure(
@@ -122,6 +122,14 @@ def plot_methods(summary: pd.DataFrame, path: Path, measure: str = "miou") -> No
     figure.savefig(path, dpi=110)
 
 
+def _order(part: pd.DataFrame) -> list[str]:
+    """Methods by their mean, lowest first, over the numbers of shots with which all have scores."""
+    table = part.pivot_table("mean", "method", "shots", dropna=False, sort=False)
+    shared = table.dropna(axis="columns")
+    means = (table if shared.empty else shared).mean(axis="columns")
+    return [str(m) for m in means.sort_values(kind="stable", na_position="first").index]
+
+
 def plot_curve(
     summary: pd.DataFrame, tuned: Mapping[str, int], shots: int, path: Path, measure: str = "miou"
 ) -> None:
@@ -135,6 +143,8 @@ def plot_curve(
     look = styles(methods)
     for method in methods:
         rows = part[part["method"] == method]
+        if tuned[method] > max(steps):
+            continue
         at = np.interp(tuned[method], rows["step"], [steps.index(s) for s in rows["step"]])
         value = np.interp(tuned[method], rows["step"], rows["mean"])
         axis.plot(
@@ -146,7 +156,7 @@ def plot_curve(
             color=look[method]["color"],
         )
     axis.set(
-        xlabel="steps of adaptation (rings: as tuned on the validation regions)",
+        xlabel="steps of adaptation (rings: as tuned on the validation regions, where shown)",
         ylabel=measure_name(measure),
         title=f"Learning curve with {shots_text(shots)}, mean over regions, 95 % interval",
     )

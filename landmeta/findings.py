@@ -22,6 +22,7 @@ from landmeta.stats import (
 )
 from landmeta.tables import (
     Table,
+    bootstrap_table,
     cost_table,
     curve_table,
     difference_table,
@@ -126,7 +127,7 @@ class Comparison:
             Part(
                 f"Differences to {reference}",
                 [f"Paired by region, against {reference}; see differences.csv for other measures"],
-                [difference_table(self.differences, reference)],
+                self._difference_tables(),
             ),
             Part("Ranks", self._rank_sentences(), charts=self._rank_chart()),
         ]
@@ -147,6 +148,12 @@ class Comparison:
             Part("Adaptation", (), [way_table(self.facts.ways, shots)]),
             Part("Region by region", (), [region_table(self.results, self.shots)]),
         ]
+
+    def _difference_tables(self) -> list[Table]:
+        tables = [difference_table(self.differences, self.facts.reference)]
+        if self.differences["boot_low"].notna().any():
+            tables.append(bootstrap_table(self.differences))
+        return tables
 
     def _rank_sentences(self) -> list[str]:
         said = [

@@ -122,7 +122,7 @@ def verdicts(differences: pd.DataFrame, reference: str, measure: str = "miou") -
     sentences = []
     for row in differences[differences["measure"] == measure].to_dict("records"):
         name, gain = str(row["method"]), float(row["mean"])
-        figures = f"{gain:+.3f} {measure_name(measure)}"
+        figures = f"{gain:+z.3f} {measure_name(measure)}"
         if not np.isfinite(gain):
             verdict = "no scores to compare"
         elif not np.isfinite(row["p_holm"]):
@@ -135,9 +135,9 @@ def verdicts(differences: pd.DataFrame, reference: str, measure: str = "miou") -
 
 
 def _intervals(row: Mapping[Hashable, Any]) -> str:
-    text = f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}"
+    text = f"95 % interval {row['low']:+z.3f} to {row['high']:+z.3f}"
     if np.isfinite(row["boot_low"]):
-        text += f", by bootstrap {row['boot_low']:+.3f} to {row['boot_high']:+.3f}"
+        text += f", by bootstrap {row['boot_low']:+z.3f} to {row['boot_high']:+z.3f}"
     return text
 
 
@@ -160,7 +160,7 @@ def overview(differences: pd.DataFrame, reference: str, measure: str = "miou") -
     for shots, group in part.groupby("shots", sort=True):
         rows = group[group["mean"].notna()].to_dict("records")
         words = {str(row["method"]): _word(row) for row in rows}
-        gains = {str(row["method"]): f"{row['method']} ({row['mean']:+.3f})" for row in rows}
+        gains = {str(row["method"]): f"{row['method']} ({row['mean']:+z.3f})" for row in rows}
         better, worse, alike = (
             [gains[m] for m, word in words.items() if word == kind]
             for kind in ("better", "worse", "")

@@ -93,12 +93,29 @@ def difference_table(differences: pd.DataFrame, reference: str, measure: str = "
     return Table(title, ["method", *(shots_text(s) for s in shots)], rows)
 
 
+def bootstrap_table(differences: pd.DataFrame, measure: str = "miou") -> Table:
+    """Cells are "[low, high]" of the same differences by the bootstrap over regions."""
+    part = differences[differences["measure"] == measure]
+    shots = sorted(part["shots"].unique())
+    cells = part.set_index(["method", "shots"])
+    rows = []
+    for method in part["method"].unique():
+        found = [cells.loc[(method, s)] for s in shots]
+        texts = [f"[{v['boot_low']:+z.3f}, {v['boot_high']:+z.3f}]" for v in found]
+        known = [np.isfinite(v["boot_low"]) for v in found]
+        rows.append(
+            [str(method), *(t if k else NOTHING for t, k in zip(texts, known, strict=True))]
+        )
+    title = f"The same 95 % intervals of {measure_name(measure)} by bootstrap over regions"
+    return Table(title, ["method", *(shots_text(s) for s in shots)], rows)
+
+
 def _difference(row: pd.Series[Any]) -> str:
     if not np.isfinite(row["mean"]):
         return NOTHING
-    text = f"{row['mean']:+.3f}"
+    text = f"{row['mean']:+z.3f}"
     if np.isfinite(row["low"]):
-        text += f" [{row['low']:+.3f}, {row['high']:+.3f}] {p_text(row['p_holm'])}"
+        text += f" [{row['low']:+z.3f}, {row['high']:+z.3f}] {p_text(row['p_holm'])}"
     return text
 
 

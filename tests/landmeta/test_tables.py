@@ -5,6 +5,7 @@ import pandas as pd
 
 from landmeta.tables import (
     Table,
+    bootstrap_table,
     cost_table,
     curve_table,
     difference_table,
@@ -57,6 +58,13 @@ def test_differences_show_interval_and_adjusted_p():
         ("b", 1, "miou", 0.5, np.nan, np.nan, np.nan),
     ]
     table = difference_table(pd.DataFrame(rows, columns=columns), "pretrain")
+    resampled = pd.DataFrame(rows, columns=columns).assign(
+        boot_low=[-0.0001, -0.09, np.nan, np.nan], boot_high=[0.08, -0.01, np.nan, np.nan]
+    )
+    assert bootstrap_table(resampled).rows == [
+        ["a", "[-0.090, -0.010]", "[+0.000, +0.080]"],  # no minus before zero
+        ["b", "–", "–"],
+    ]
     assert list(table.heads) == ["method", "0 shots", "1 shot"]
     assert table.rows == [
         ["a", "-0.050 [-0.100, +0.000] 0.250", "+0.050 [+0.010, +0.090] < 0.001"],
