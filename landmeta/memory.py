@@ -12,7 +12,7 @@ from landmeta import distributed
 from landmeta.config import TrainConfig
 from landmeta.errors import TooLittleMemory
 from landmeta.legend import IGNORE
-from landmeta.meta.hessian import DIFFERENCES
+from landmeta.meta.hessian import DIFFERENCES, leaves
 from landmeta.meta.inner import Batch, Loss, gradient
 from landmeta.methods import EpisodicMethod, Method
 from landmeta.model import Params
@@ -158,7 +158,7 @@ def refuse_what_will_not_fit(
     elif config.method == "pretrain":
         tiles |= {"batch": -(-config.batch // distributed.size())}
     shots = sizes.shots if second_order else 0
-    phi = method.start(params, None, method.classes)
+    phi = leaves(method.start(params, None, method.classes))
     step = measure(
         method.loss, phi, bands, tile_size, 2**config.model.depth, second_order=second_order
     )

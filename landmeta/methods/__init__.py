@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
+from landmeta.methods.cnp import Cnp
+from landmeta.methods.context import BiasTransformation, Cavia
 from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
 from landmeta.methods.settings import MethodName, MethodSettings
 from landmeta.model import UNetConfig
@@ -12,6 +14,9 @@ METHODS: dict[MethodName, type[Method]] = {
     "fomaml": Fomaml,
     "anil": Anil,
     "boil": Boil,
+    "cavia": Cavia,
+    "bias_transformation": BiasTransformation,
+    "cnp": Cnp,
     "pretrain": Method,
     "scratch": Method,
 }

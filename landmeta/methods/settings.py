@@ -10,7 +10,7 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 
-MethodName = Literal["maml", "fomaml", "anil", "boil", "pretrain", "scratch"]
+MethodName = Literal["maml", "fomaml", "anil", "boil", "cavia", "bias_transformation", "cnp", "snail", "mann", "pretrain", "scratch"]
 
 
 class Section(BaseModel):
@@ -31,8 +31,30 @@ class InnerConfig(Section):
     of those the method chooses."""
 
 
+class ContextConfig(Section):
+    """What tells a network which task it is at."""
+
+    size: Positive = 32
+    """Numbers in the task vector (cavia, cnp)."""
+    constants: Positive = 8
+    """Constant channels beside the bands (bias_transformation)."""
+
+
+class MemoryConfig(Section):
+    """What is kept of the support pixels (snail, mann)."""
+
+    pixels: Positive = 512
+    """Most support pixels that are attended to, as evenly over the classes as they allow."""
+    slots: Positive = 64
+    """Places that all labelled support pixels are written to."""
+
+
 class MethodSettings(Section):
     """A way of learning to adapt, by its name, and its parts."""
 
     method: MethodName
     inner: InnerConfig = InnerConfig()
+    legend: Literal["fixed", "open"] = "fixed"
+    """Whether all tasks have the classes of the training, or each may bring its own."""
+    context: ContextConfig = ContextConfig()
+    memory: MemoryConfig = MemoryConfig()
