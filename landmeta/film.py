@@ -26,4 +26,5 @@ class Film(nn.Module):
     def forward(self, map_: Tensor, context: Tensor) -> Tensor:
         """The map (tile, channel, row, col) as `context`, shape (size,), modulates it."""
         scale, shift = self.linear(context)[:, None, None].chunk(2)
-        return map_ + scale * map_ + shift
+        modulated: Tensor = map_ + scale * map_ + shift
+        return modulated

@@ -77,7 +77,7 @@ class SegmentationNet(nn.Module):
         self.register_buffer("std", torch.ones(bands, 1, 1))
         self.constant = nn.Parameter(torch.zeros(constants)) if constants else None
         inputs = bands + constants
-        self.unet = _build_unet(config, inputs)
+        self.unet: Any = _build_unet(config, inputs)
         width = config.skip_channels
         self.skip = nn.Sequential(
             nn.Conv2d(inputs, width, 1),
@@ -165,7 +165,7 @@ def _activation(config: UNetConfig) -> nn.Module:
     return nn.SiLU() if config.activation == "silu" else nn.ReLU()
 
 
-def _build_unet(config: UNetConfig, bands: int) -> nn.Module:
+def _build_unet(config: UNetConfig, bands: int) -> Any:
     """The U-Net up to its last features, shape (tile, decoder_channels[-1], row, col)."""
     # Imported here: it takes seconds, and only building a network needs it.
     import segmentation_models_pytorch as smp
@@ -177,7 +177,7 @@ def _build_unet(config: UNetConfig, bands: int) -> nn.Module:
             remedy=f"give {config.depth} channel numbers, deepest first",
         )
     try:
-        unet: nn.Module = smp.Unet(
+        unet = smp.Unet(
             encoder_name=config.encoder,
             encoder_depth=config.depth,
             encoder_weights=None,

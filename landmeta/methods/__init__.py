@@ -6,6 +6,7 @@ from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
 from landmeta.methods.cnp import Cnp
 from landmeta.methods.context import BiasTransformation, Cavia
 from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
+from landmeta.methods.readers import Mann, Snail
 from landmeta.methods.settings import MethodName, MethodSettings
 from landmeta.model import UNetConfig
 
@@ -17,6 +18,8 @@ METHODS: dict[MethodName, type[Method]] = {
     "cavia": Cavia,
     "bias_transformation": BiasTransformation,
     "cnp": Cnp,
+    "snail": Snail,
+    "mann": Mann,
     "pretrain": Method,
     "scratch": Method,
 }

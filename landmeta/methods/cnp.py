@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from landmeta.meta.cnp import class_means, labelled_pixels, pooled
 from landmeta.meta.inner import Batch
-from landmeta.methods.forward import Direct, GivenHead, perceptron
+from landmeta.methods.forward import Direct, GivenHead, features_of, perceptron
 from landmeta.model import Params, SegmentationNet, UNetConfig, build_net
 
 WIDTH = 64
@@ -65,11 +65,6 @@ class Cnp(Direct):
             means = torch.where(count[:, None] > 0, found, means)
         rows = self.call("task.head", params, means)
         return {"head.weight": rows[:, :-1, None, None].clone(), "head.bias": rows[:, -1].clone()}
-
-
-def features_of(unet: UNetConfig) -> int:
-    """Number of features that the head sees."""
-    return unet.decoder_channels[-1] + unet.skip_channels
 
 
 class _TaskParts(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -10,7 +12,7 @@ from landmeta.adaptation import NO_ADAPTATION, Adaptation
 from landmeta.meta.hessian import leaves
 from landmeta.meta.inner import gradient
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod
-from landmeta.model import Params
+from landmeta.model import Params, UNetConfig
 
 
 class Direct(EpisodicMethod):
@@ -20,7 +22,7 @@ class Direct(EpisodicMethod):
     kept and moved with it; the network itself does not run them.
     """
 
-    adapts = ("unet.", "skip.", "film.", "head.", "context")
+    adapts: ClassVar[tuple[str, ...]] = ("unet.", "skip.", "film.", "head.", "context")
 
     def trained(self) -> Adaptation | None:
         """No steps after the start."""
@@ -31,9 +33,7 @@ class Direct(EpisodicMethod):
     ) -> tuple[Tensor, Params]:
         """Plain differentiation through the start."""
         theta = leaves(params)
-        loss = self.loss(
-            self.start(theta, episode.support, episode.classes), episode.query
-        )
+        loss = self.loss(self.start(theta, episode.support, episode.classes), episode.query)
         return loss.detach(), gradient(loss, theta)
 
     def call(self, part: str, params: Params, *inputs: Tensor) -> Tensor:
@@ -46,6 +46,11 @@ class Direct(EpisodicMethod):
     def is_open(self) -> bool:
         """Whether tasks may bring classes of their own."""
         return self.settings.legend == "open"
+
+
+def features_of(unet: UNetConfig) -> int:
+    """Number of features that the head sees."""
+    return unet.decoder_channels[-1] + unet.skip_channels
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -10,7 +10,19 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 
-MethodName = Literal["maml", "fomaml", "anil", "boil", "cavia", "bias_transformation", "cnp", "snail", "mann", "pretrain", "scratch"]
+MethodName = Literal[
+    "maml",
+    "fomaml",
+    "anil",
+    "boil",
+    "cavia",
+    "bias_transformation",
+    "cnp",
+    "snail",
+    "mann",
+    "pretrain",
+    "scratch",
+]
 
 
 class Section(BaseModel):
