@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from landmeta.checkpoint import load_checkpoint
 from landmeta.errors import CheckpointMismatch
 from landmeta.methods import Method
@@ -30,5 +33,16 @@ def start_from(path: Path, method: Method, unet: UNetConfig, data: TaskSetMeta) 
     for name, buffer in made.method.kept_buffers().items():
         method.net.get_buffer(name).copy_(buffer)
     theta = method.initial()
-    same = {n: p for n, p in made.params.items() if n in theta and theta[n].shape == p.shape}
-    return theta | same
+    return {name: _taken_up(p, made.params.get(name)) for name, p in theta.items()}
+
+
+def _taken_up(ours: Tensor, theirs: Tensor | None) -> Tensor:
+    """Their values in place of ours if they fit; a convolution's inputs they lack stay ours."""
+    if theirs is None or ours.dim() != theirs.dim():
+        return ours
+    if ours.shape == theirs.shape:
+        return theirs
+    if ours.dim() == 4 and ours[:, : theirs.shape[1]].shape == theirs.shape:
+        more = ours[:, theirs.shape[1] :]
+        return torch.cat([theirs, more], dim=1).detach().requires_grad_()
+    return ours

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from landmeta.adaptation import Adaptation, trajectory
+from landmeta.checkpoint import load_checkpoint
+from landmeta.initial import start_from
 from landmeta.meta.inner import gradient
+from landmeta.methods import MethodSettings, make_method
 from tests.landmeta.methods.small import (
     check_meta_gradient,
     check_whole_run,
@@ -87,3 +90,16 @@ def test_constant_channels_are_learned_and_adapt_with_the_rest_or_alone():
 @pytest.mark.parametrize("name", ["cavia", "bias_transformation"])
 def test_whole_run(tiny, tmp_path, monkeypatch, name):
     check_whole_run(tiny, tmp_path, monkeypatch, name)
+
+
+@pytest.mark.parametrize("name", ["cavia", "bias_transformation"])
+def test_started_from_a_pretrained_network_it_is_that_network(tiny, checkpoints, name):
+    made = load_checkpoint(checkpoints["pretrain"])
+    settings = MethodSettings(method=name)
+    method = make_method(settings, made.meta.unet, 3, 3, seed=8)
+    theta = start_from(checkpoints["pretrain"], method, made.meta.unet, tiny.meta)
+    image = torch.from_numpy(tiny.read(tiny.tile_ids("t")[:2]).image)
+    torch.testing.assert_close(
+        method.logits(method.start(theta, None, 3), image), made.method.logits(made.params, image)
+    )
+    assert all(p.requires_grad and p.is_leaf for p in theta.values())
