@@ -77,7 +77,7 @@ class SegmentationNet(nn.Module):
         self.register_buffer("std", torch.ones(bands, 1, 1))
         self.constant = nn.Parameter(torch.zeros(constants)) if constants else None
         inputs = bands + constants
-        self.unet: Any = _build_unet(config, inputs)
+        self.unet = _build_unet(config, inputs)
         width = config.skip_channels
         self.skip = nn.Sequential(
             nn.Conv2d(inputs, width, 1),
@@ -90,7 +90,8 @@ class SegmentationNet(nn.Module):
         self.film = nn.ModuleList()
         if context:
             self.register_buffer("context", torch.zeros(context), persistent=False)
-            channels = [*self.unet.encoder.out_channels[1:], features]
+            encoder: Any = self.unet.encoder
+            channels = [*encoder.out_channels[1:], features]
             self.film.extend(Film(context, c) for c in channels)
         # The order of the images too, so that a GPU need not reorder weights at each call.
         self.to(memory_format=torch.channels_last)
@@ -115,10 +116,11 @@ class SegmentationNet(nn.Module):
     def _features(self, bands: Tensor) -> Tensor:
         if not len(self.film):
             return torch.cat([self.unet(bands), self.skip(bands)], dim=1)
-        image, *maps = self.unet.encoder(bands)
+        unet: Any = self.unet
+        image, *maps = unet.encoder(bands)
         *inner, last = self.film
         maps = [film(m, self.context) for film, m in zip(inner, maps, strict=True)]
-        features = torch.cat([self.unet.decoder([image, *maps]), self.skip(bands)], dim=1)
+        features = torch.cat([unet.decoder([image, *maps]), self.skip(bands)], dim=1)
         modulated: Tensor = last(features, self.context)
         return modulated
 
@@ -165,7 +167,7 @@ def _activation(config: UNetConfig) -> nn.Module:
     return nn.SiLU() if config.activation == "silu" else nn.ReLU()
 
 
-def _build_unet(config: UNetConfig, bands: int) -> Any:
+def _build_unet(config: UNetConfig, bands: int) -> nn.Module:
     """The U-Net up to its last features, shape (tile, decoder_channels[-1], row, col)."""
     # Imported here: it takes seconds, and only building a network needs it.
     import segmentation_models_pytorch as smp
@@ -177,7 +179,7 @@ def _build_unet(config: UNetConfig, bands: int) -> Any:
             remedy=f"give {config.depth} channel numbers, deepest first",
         )
     try:
-        unet = smp.Unet(
+        unet: nn.Module = smp.Unet(
             encoder_name=config.encoder,
             encoder_depth=config.depth,
             encoder_weights=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landmeta.meta.cnp import class_means, labelled_pixels, pooled
@@ -22,10 +21,12 @@ class Cnp(Direct):
     the classifier's weights are made of each class's mean features is from Requeima et al. 2019
     (CNAPs, arXiv:1906.07697).
 
-    1. The network without context gives features of the support pixels. A small network encodes
-       them, with the class in a fixed legend; the mean of codes becomes the task vector.
+    1. The network without context gives features of the support pixels; a small network encodes
+       them, and the codes are averaged over the pixels of each class. Another one makes the task
+       vector of the means of all classes, in a fixed legend, or of the mean over the classes, in an
+       open one.
     2. Fixed legend: the head is learned. Open legend: the network with the vector sees the support
-       again, and another small network makes the weights of each class's row of the head of the
+       again, and a third small network makes the weights of each class's row of the head of the
        mean features of that class. It is shared by the classes, so any number of them will do.
     """
 
@@ -43,22 +44,20 @@ class Cnp(Direct):
 
     def start(self, params: Params, support: Batch | None, classes: int) -> Params:
         """θ with the task vector and, in an open legend, the head."""
-        context = params["task.prior"]
-        if support is not None:
-            context = context + self._context(params, support, classes)
-        conditioned = params | {"context": context}
+        conditioned = params | {"context": self._context(params, support, classes)}
         return conditioned | (self._head(conditioned, support, classes) if self.is_open() else {})
 
-    def _context(self, params: Params, support: Batch, classes: int) -> Tensor:
-        seen, label = labelled_pixels(self.features(params, support.image), support.label)
-        if not self.is_open():
-            seen = torch.cat([seen, F.one_hot(label, classes).to(seen.dtype)], dim=1)
-        codes = self.call("task.encoder", params, seen)
-        return self.call("task.context", params, pooled(*class_means(codes, label, classes)))
+    def _context(self, params: Params, support: Batch | None, classes: int) -> Tensor:
+        some = params["task.encoder.3.bias"]
+        means, count = some.new_zeros(classes, WIDTH), some.new_zeros(classes)
+        if support is not None:
+            seen, label = labelled_pixels(self.features(params, support.image), support.label)
+            means, count = class_means(self.call("task.encoder", params, seen), label, classes)
+        summary = pooled(means, count) if self.is_open() else means.flatten()
+        return self.call("task.context", params, summary)
 
     def _head(self, params: Params, support: Batch | None, classes: int) -> Params:
-        unseen = params["task.unseen"]
-        means = unseen.expand(classes, -1)
+        means = params["task.unseen"].expand(classes, -1)
         if support is not None:
             seen = labelled_pixels(self.features(params, support.image), support.label)
             found, count = class_means(*seen, classes)
@@ -68,18 +67,12 @@ class Cnp(Direct):
 
 
 class _TaskParts(nn.Module):
-    """What is learned beside the U-Net.
-
-    The offset of the task vector, `prior`, is that without any label; `unseen` stands for the mean
-    features of a class that has none.
-    """
+    """The small networks; `unseen` stands for the mean features of a class that has no label."""
 
     def __init__(self, features: int, classes: int, size: int, open_legend: bool) -> None:
         super().__init__()
-        inputs = features if open_legend else features + classes
-        self.encoder = perceptron(inputs, WIDTH, WIDTH)
-        self.context = nn.Linear(WIDTH, size, bias=False)
-        self.prior = nn.Parameter(torch.zeros(size))
+        self.encoder = perceptron(features, WIDTH, WIDTH)
+        self.context = perceptron(WIDTH if open_legend else classes * WIDTH, WIDTH, size)
         if open_legend:
             self.unseen = nn.Parameter(torch.zeros(features))
             self.head = perceptron(features, WIDTH, features + 1)

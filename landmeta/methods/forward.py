@@ -54,8 +54,10 @@ def features_of(unet: UNetConfig) -> int:
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two layers, over the last dimension."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+    """Two layers over the last dimension, of inputs that are standardised first."""
+    return nn.Sequential(
+        nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs)
+    )
 
 
 class GivenHead(nn.Module):
