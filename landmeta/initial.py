@@ -85,9 +85,22 @@ def _with_checkpoint(path: Path, method: Method, unet: UNetConfig, data: TaskSet
     for name, buffer in made.method.kept_buffers().items():
         method.net.get_buffer(name).copy_(buffer)
     theta = method.initial()
-    same = {n: p for n, p in made.params.items() if n in theta and theta[n].shape == p.shape}
-    note = f"starts from {len(same)} of {len(theta)} tensors of {path} ({made.meta.kind} model)"
-    return Start(theta | same, True, note)
+    fits = {name: _taken_up(p, made.params.get(name)) for name, p in theta.items()}
+    same = sum(p is not theta[name] for name, p in fits.items())
+    note = f"starts from {same} of {len(theta)} tensors of {path} ({made.meta.kind} model)"
+    return Start(fits, True, note)
+
+
+def _taken_up(ours: Tensor, theirs: Tensor | None) -> Tensor:
+    """Their values in place of ours if they fit; a convolution's inputs they lack stay ours."""
+    if theirs is None or ours.dim() != theirs.dim():
+        return ours
+    if ours.shape == theirs.shape:
+        return theirs
+    if ours.dim() == 4 and ours[:, : theirs.shape[1]].shape == theirs.shape:
+        more = ours[:, theirs.shape[1] :]
+        return torch.cat([theirs, more], dim=1).detach().requires_grad_()
+    return ours
 
 
 def published(unet: UNetConfig, bands: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from landmeta import distributed
 from landmeta.config import TrainConfig
 from landmeta.errors import TooLittleMemory
 from landmeta.legend import IGNORE
-from landmeta.meta.hessian import DIFFERENCES
+from landmeta.meta.hessian import DIFFERENCES, leaves
 from landmeta.meta.inner import Batch, Loss, gradient
 from landmeta.methods import EpisodicMethod, Method
 from landmeta.model import Params
@@ -159,7 +159,8 @@ def refuse_what_will_not_fit(
         tiles |= {"batch": -(-config.batch // distributed.size())}
     shots = sizes.shots if second_order else 0
     bound = config.relabel.max_ways if config.relabel else None
-    phi = method.start(params, None, min(method.classes, bound or method.classes))
+    classes = min(method.classes, bound or method.classes)
+    phi = leaves(method.start(params, None, classes))
     step = measure(
         method.loss, phi, bands, tile_size, 2**config.model.depth, second_order=second_order
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from landmeta.errors import ConfigError
+from landmeta.film import Film
 
 Params = dict[str, Tensor]
 """Trainable parameters by name; the mathematics in `landmeta.meta` is functions of these."""
@@ -51,10 +52,16 @@ class SegmentationNet(nn.Module):
     Group norm takes away the mean of a whole tile, and with it how bright a surface is; and the
     encoder starts at half resolution. So the bands also reach the head directly, through two 1 x 1
     convolutions without normalisation.
+
+    Some methods tell it what task it is at: by a task vector, the buffer `context`, that modulates
+    what the encoder hands to the decoder and the decoder to the head (no part of the weights: zero,
+    and without effect, until another is swapped in); or by constant channels, the parameter
+    `constant`, beside the bands.
     """
 
     mean: Tensor
     std: Tensor
+    context: Tensor
 
     def __init__(
         self,
@@ -62,20 +69,30 @@ class SegmentationNet(nn.Module):
         bands: int,
         classes: int,
         head: Callable[[int, int], nn.Module] | None = None,
+        context: int = 0,
+        constants: int = 0,
     ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(bands, 1, 1))
         self.register_buffer("std", torch.ones(bands, 1, 1))
-        self.unet = _build_unet(config, bands)
+        self.constant = nn.Parameter(torch.zeros(constants)) if constants else None
+        inputs = bands + constants
+        self.unet = _build_unet(config, inputs)
         width = config.skip_channels
         self.skip = nn.Sequential(
-            nn.Conv2d(bands, width, 1),
+            nn.Conv2d(inputs, width, 1),
             _activation(config),
             nn.Conv2d(width, width, 1),
             _activation(config),
         )
         features = config.decoder_channels[-1] + width
         self.head = (head or _convolution)(features, classes)
+        self.film = nn.ModuleList()
+        if context:
+            self.register_buffer("context", torch.zeros(context), persistent=False)
+            encoder: Any = self.unet.encoder
+            channels = [*encoder.out_channels[1:], features]
+            self.film.extend(Film(context, c) for c in channels)
         # The order of the images too, so that a GPU need not reorder weights at each call.
         self.to(memory_format=torch.channels_last)
 
@@ -87,11 +104,25 @@ class SegmentationNet(nn.Module):
     def forward(self, image: Tensor, features_only: bool = False) -> Tensor:
         """Logits of images, or what the head makes them of, (tile, feature, row, col)."""
         bands = torch.nan_to_num((image - self.mean) / self.std, nan=0.0)
-        features = torch.cat([self.unet(bands), self.skip(bands)], dim=1)
+        if self.constant is not None:
+            flat = self.constant[:, None, None].expand(len(bands), -1, *bands.shape[2:])
+            bands = torch.cat([bands, flat], dim=1)
+        features = self._features(bands)
         if features_only:
             return features
         logits: Tensor = self.head(features)
         return logits
+
+    def _features(self, bands: Tensor) -> Tensor:
+        if not len(self.film):
+            return torch.cat([self.unet(bands), self.skip(bands)], dim=1)
+        unet: Any = self.unet
+        image, *maps = unet.encoder(bands)
+        *inner, last = self.film
+        maps = [film(m, self.context) for film, m in zip(inner, maps, strict=True)]
+        features = torch.cat([unet.decoder([image, *maps]), self.skip(bands)], dim=1)
+        modulated: Tensor = last(features, self.context)
+        return modulated
 
 
 def _convolution(features: int, classes: int) -> nn.Module:
@@ -104,6 +135,8 @@ def build_net(
     classes: int,
     seed: int = 0,
     head: Callable[[int, int], nn.Module] | None = None,
+    context: int = 0,
+    constants: int = 0,
 ) -> SegmentationNet:
     """A freshly initialised network; the same seed gives the same weights.
 
@@ -114,13 +147,15 @@ def build_net(
         seed: of its weights.
         head: makes the head of the numbers of features and classes; a 3 x 3 convolution if not
             given.
+        context: size of the task vector that modulates its feature maps; 0 for none.
+        constants: number of constant channels beside the bands.
 
     Raises:
         ConfigError: no such encoder, or depth and decoder channels do not fit together.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SegmentationNet(config, bands, classes, head)
+        return SegmentationNet(config, bands, classes, head, context, constants)
 
 
 def trainable(net: nn.Module) -> Params:

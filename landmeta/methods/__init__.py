@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from landmeta.methods.alpha import AlphaMaml
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod, Method
+from landmeta.methods.cnp import Cnp
+from landmeta.methods.context import BiasTransformation, Cavia
 from landmeta.methods.imaml import ImplicitMaml
 from landmeta.methods.linear import Alpaca, Logistic, Ridge, Svm
 from landmeta.methods.lstm import LearnedUpdate
@@ -11,6 +13,7 @@ from landmeta.methods.maml import Anil, Boil, Fomaml, Maml
 from landmeta.methods.plus_plus import MamlPlusPlus
 from landmeta.methods.prototypes import Matching, ProtoMaml, Protonet
 from landmeta.methods.rates import Lslr, MetaSgd
+from landmeta.methods.readers import Mann, Snail
 from landmeta.methods.reptile import Reptile
 from landmeta.methods.settings import MethodName, MethodSettings
 from landmeta.model import UNetConfig
@@ -34,6 +37,11 @@ METHODS: dict[MethodName, type[Method]] = {
     "svm": Svm,
     "alpaca": Alpaca,
     "matching": Matching,
+    "cavia": Cavia,
+    "bias_transformation": BiasTransformation,
+    "cnp": Cnp,
+    "snail": Snail,
+    "mann": Mann,
     "pretrain": Method,
     "scratch": Method,
 }

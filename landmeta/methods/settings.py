@@ -31,6 +31,11 @@ MethodName = Literal[
     "svm",
     "alpaca",
     "matching",
+    "cavia",
+    "bias_transformation",
+    "cnp",
+    "snail",
+    "mann",
     "pretrain",
     "scratch",
 ]
@@ -123,6 +128,24 @@ class HeadConfig(Section):
     """Prototypes of each class (protonet)."""
 
 
+class ContextConfig(Section):
+    """What tells a network which task it is at."""
+
+    size: Positive = 32
+    """Numbers in the task vector (cavia, cnp)."""
+    constants: Positive = 8
+    """Constant channels beside the bands (bias_transformation)."""
+
+
+class MemoryConfig(Section):
+    """What is kept of the support pixels (snail, mann)."""
+
+    pixels: Positive = 512
+    """Most support pixels that are attended to, as evenly over the classes as they allow."""
+    slots: Positive = 64
+    """Places that all labelled support pixels are written to."""
+
+
 class MethodSettings(Section):
     """A way of learning to adapt, by its name, and its parts."""
 
@@ -136,3 +159,5 @@ class MethodSettings(Section):
     implicit: ImplicitConfig = ImplicitConfig()
     lstm: LstmConfig = LstmConfig()
     head: HeadConfig = HeadConfig()
+    context: ContextConfig = ContextConfig()
+    memory: MemoryConfig = MemoryConfig()
