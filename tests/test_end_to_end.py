@@ -272,10 +272,12 @@ def test_summary_differences_and_page_agree_with_the_rows(compared):
 
 def test_comparison_has_its_pictures(compared):
     out, _ = compared
-    pictures = [out / "scores.png", out / "regions/t.png", out / "regions/u.png"]
+    names = ("methods.png", "scores.png", "regions/t.png", "regions/u.png")
+    pictures = [out / name for name in names]
     assert {p.name for p in (out / "regions").iterdir()} == {"t.png", "u.png"}
     for path in pictures:
         with Image.open(path) as picture:
             assert min(picture.size) > 200
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20  # not blank
-    assert (out / "report.html").read_text("utf-8").count("data:image/png;base64,") == 3
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") == len(pictures)
