@@ -151,4 +151,8 @@ def test_every_method_starts_from_a_checkpoint_of_another(tiny, tmp_path):
         assert "tensors of" in start.note
         encoder = {name for name in start.params if name.startswith(ENCODER)}
         assert encoder == {name for name in trained if name.startswith(ENCODER)}
-        assert all(torch.equal(start.params[n], trained[n]) for n in encoder), method
+        for name in encoder:
+            found = start.params[name]
+            if method == "bias_transformation" and found.dim() == 4:  # it has more inputs
+                found = found[:, : trained[name].shape[1]]
+            assert torch.equal(found, trained[name]), (method, name)

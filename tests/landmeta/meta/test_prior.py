@@ -31,6 +31,8 @@ class Quadratic:
         x = phi["x"]
         return 0.5 * x @ self.A @ x - self.b @ x
 
+    inner_loss = loss
+
     def minimum(self, prior):
         size = len(self.b)
         return torch.linalg.solve(

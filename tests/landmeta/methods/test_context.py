@@ -97,7 +97,7 @@ def test_started_from_a_pretrained_network_it_is_that_network(tiny, checkpoints,
     made = load_checkpoint(checkpoints["pretrain"])
     settings = MethodSettings(method=name)
     method = make_method(settings, made.meta.unet, 3, 3, seed=8)
-    theta = start_from(checkpoints["pretrain"], method, made.meta.unet, tiny.meta)
+    theta = start_from(checkpoints["pretrain"], method, made.meta.unet, tiny.meta).params
     image = torch.from_numpy(tiny.read(tiny.tile_ids("t")[:2]).image)
     torch.testing.assert_close(
         method.logits(method.start(theta, None, 3), image), made.method.logits(made.params, image)
