@@ -90,7 +90,7 @@ def settings(name: str, method: str, fold: Fold, out: str) -> TrainConfig:
     world = {"synthetic": "modis", "shift": "modis"}.get(name, name)
     kind = {"pretrain": "pretrain", "scratch": "scratch"}.get(method, "maml")
     config = read_config(ROOT / f"configs/{world}/{kind}.yaml", TrainConfig)
-    raw = config.model_dump() | {"method": method, "init": None, "device": "cpu"}
+    raw = config.model_dump() | {"method": method, "init": "random", "device": "cpu"}
     raw["tune"] = TUNE if method != "scratch" else raw["tune"] | {"shots": TUNE["shots"]}
     for section, values in OWN.get(method, {}).items():
         raw[section] = raw[section] | values
@@ -102,9 +102,7 @@ def for_seconds(config: TrainConfig, taskset: TaskSet, seconds: float) -> TrainC
     """With as many outer steps as take so long."""
     bands, classes = len(taskset.bands), len(taskset.legend)
     method = make_method(config.settings(), config.model, bands, classes)
-    theta = method.initial()
-    if config.init is not None:
-        theta = start_from(config.init, method, config.model, taskset.meta)
+    theta = start_from(config.init, method, config.model, taskset.meta).params
     learner = make_learner(config, taskset, method, torch.device("cpu"))
     work, times = learner.load(0), []
     for _ in range(6):
@@ -253,7 +251,7 @@ def keep_settings(name: str, word: str, checkpoints: dict[str, Path]) -> None:
     for method, path in checkpoints.items():
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
         config |= {"taskset": "TASKSET", "out": f"runs/{method}"}
-        if config["init"]:
+        if config["init"] != "random":
             config["init"] = "runs/start/checkpoint.safetensors"
         kept[method] = config
     text = json.dumps(kept, indent=1) + "\n"

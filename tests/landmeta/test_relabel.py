@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from landmeta import distributed, learners
 from landmeta.config import RelabelConfig
+from landmeta.episodes import EpisodeTiles
 from landmeta.learners import MetaLearner
 from landmeta.legend import IGNORE
 from landmeta.methods import METHODS, make_method
@@ -96,7 +97,7 @@ def test_numbering_is_undone_by_looking_up():
 def test_a_fixed_legend_is_left_alone(tiny):
     both = tiny.read([0]), tiny.read([1])
     found = with_legend(*both, 3, None, [0])
-    assert found == (*both, 3)
+    assert found == EpisodeTiles(*both, 3)
 
 
 def _learner(tiny, tmp_path, **more):

@@ -2,23 +2,13 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-import landmeta.train as training
-from landmeta.adapt import adapt, support_from_taskset
-from landmeta.adaptation import Adaptation, adapt_params
-from landmeta.checkpoint import load_checkpoint
-from landmeta.classifier import NetworkClassifier
-from landmeta.losses import cross_entropy, to_batch
+from landmeta.losses import cross_entropy
 from landmeta.meta.inner import Batch
 from landmeta.methods import EpisodeBatch, MethodSettings, make_method
 from landmeta.model import UNetConfig
-from landmeta.predict import predict
-from landmeta.train import train
-from tests.rasters import read_raster, write_raster
-from tests.tiny import tiny_config
 
 HEADS = ("ridge", "logistic", "svm", "alpaca", "protonet", "matching", "proto_maml")
 LEGENDS = ("fixed", "open")
@@ -94,46 +84,3 @@ def check_direction(function, theta, grads):
         exact = float(sum((grads[k] * move[k]).sum() for k in theta) / length)
         assert abs(exact) > 1e-5
         assert exact == pytest.approx((ahead - behind) / (2 * h), rel=1e-5, abs=1e-9)
-
-
-def check_whole_way(method, tiny, folder, **more):
-    """Train with an interruption, adapt to a region, map a raster."""
-    more |= {"outer": {"steps": 3, "rate": 0.003}}
-    more |= {"validation": {"every": 1, "draws": 1, "shots": 2, "queries": 2}}
-    whole = train(tiny_config(tiny, folder / "whole", method, **more), quiet=True)
-    config = tiny_config(tiny, folder / "broken", method, **more)
-    step = training._Run._outer_step
-
-    def killed(run, work):
-        if run.step == 2:
-            raise KeyboardInterrupt
-        return step(run, work)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Run, "_outer_step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, quiet=True)
-    resumed = load_checkpoint(train(config, resume=True, quiet=True))
-    trained = load_checkpoint(whole)
-    assert trained.params.keys() == resumed.params.keys()
-    assert all(torch.equal(p, resumed.params[name]) for name, p in trained.params.items())
-    first = trained.method.initial()
-    assert all(not torch.equal(first[n], p) for n, p in trained.params.items() if p.ndim)
-
-    support = support_from_taskset(whole, tiny.folder, "t", 2, 0)
-    model = folder / "region.safetensors"
-    changes = {"optimizer": "sgd", "rate": 0.01, "steps": 1}
-    adapt(whole, support, model, changes=changes, device="cpu")
-    image = tiny.read([0]).image
-    found = NetworkClassifier(model, "cpu").probabilities(image)
-    params, made = trained.params, trained.method
-    batch = to_batch(support.tiles, torch.device("cpu"))
-    phi = adapt_params(made, params, batch, Adaptation(rate=0.01, steps=1), 3)
-    with torch.no_grad():
-        expected = made.logits(phi, torch.from_numpy(image)).softmax(1).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-
-    raster = write_raster(folder / "scene.tif", image[0].astype(np.uint8), ("R", "G", "B"))
-    predict(NetworkClassifier(model, "cpu"), raster, folder / "map.tif", quiet=True)
-    ids = np.array([c.id for c in trained.meta.legend.classes])
-    assert np.array_equal(read_raster(folder / "map.tif")[0], ids[found[0].argmax(0)])

@@ -10,10 +10,10 @@ from landmeta.meta.inner import gradient
 from landmeta.methods import MethodSettings, make_method
 from tests.landmeta.methods.small import (
     check_meta_gradient,
-    check_whole_run,
     small_episode,
     small_method,
 )
+from tests.whole import check_whole_way
 
 INNER = {"steps": 2, "rate": 0.1}
 
@@ -88,8 +88,8 @@ def test_constant_channels_are_learned_and_adapt_with_the_rest_or_alone():
 
 
 @pytest.mark.parametrize("name", ["cavia", "bias_transformation"])
-def test_whole_run(tiny, tmp_path, monkeypatch, name):
-    check_whole_run(tiny, tmp_path, monkeypatch, name)
+def test_whole_run(tiny, tmp_path, name):
+    check_whole_way(tiny, tmp_path, name)
 
 
 @pytest.mark.parametrize("name", ["cavia", "bias_transformation"])

@@ -9,10 +9,10 @@ from landmeta.methods import EpisodeBatch
 from tests.landmeta.methods.small import (
     CLASSES,
     check_meta_gradient,
-    check_whole_run,
     small_episode,
     small_method,
 )
+from tests.whole import check_whole_way
 
 EACH = [(name, legend) for name in ("cnp", "snail", "mann") for legend in ("fixed", "open")]
 FEW = {"context": {"size": 8}, "memory": {"pixels": 40, "slots": 6}}
@@ -140,5 +140,5 @@ def test_the_draw_for_attention_is_as_large_as_asked():
 @pytest.mark.parametrize(
     ("name", "legend"), [("cnp", "open"), ("snail", "fixed"), ("mann", "open")]
 )
-def test_whole_run(tiny, tmp_path, monkeypatch, name, legend):
-    check_whole_run(tiny, tmp_path, monkeypatch, name, legend=legend)
+def test_whole_run(tiny, tmp_path, name, legend):
+    check_whole_way(tiny, tmp_path, name, legend=legend)

@@ -135,7 +135,7 @@ def test_gradient_steps_go_on_from_the_head(method, layers):
 def test_tuning_tries_the_head_as_it_is_and_steps_from_it():
     made, _ = double("ridge")
     assert made.trained() == NO_ADAPTATION
-    tried = candidates(TuneConfig(steps=(0, 5), sgd_rates=(0.1,), adam_rates=()), made.trained())
+    tried = candidates(TuneConfig(steps=(0, 5), sgd_rates=(0.1,), adam_rates=()), made)
     assert [(how.rate, steps) for how, steps in tried] == [(1.0, [0]), (0.1, [0, 5])]
     assert double("proto_maml")[0].trained() == Adaptation(rate=0.1, steps=2)
 

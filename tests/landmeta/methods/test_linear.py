@@ -14,11 +14,11 @@ from tests.landmeta.methods.heads import (
     CLASSES,
     LEGENDS,
     check_meta_gradient,
-    check_whole_way,
     double,
     episode,
 )
 from tests.tiny import NET, tiny_config
+from tests.whole import check_whole_way
 
 LINEAR = ("ridge", "logistic", "svm", "alpaca")
 
@@ -31,11 +31,11 @@ def test_meta_gradient_agrees_with_central_differences(method, legend):
 
 @pytest.mark.parametrize("method", LINEAR)
 def test_train_resume_adapt_and_map(method, tiny, tmp_path):
-    check_whole_way(method, tiny, tmp_path)
+    check_whole_way(tiny, tmp_path, method)
 
 
 def test_the_whole_way_with_an_open_legend(tiny, tmp_path):
-    check_whole_way("ridge", tiny, tmp_path, legend="open")
+    check_whole_way(tiny, tmp_path, "ridge", legend="open")
 
 
 def test_training_learns(tiny, tmp_path):
@@ -52,7 +52,7 @@ def test_start_from_a_pretrained_body(tiny, checkpoints):
     path = checkpoints["pretrain"]
     unet = UNetConfig.model_validate(NET)
     made = make_method(MethodSettings(method="ridge"), unet, 3, 3, seed=5)
-    theta = start_from(path, made, unet, tiny.meta)
+    theta = start_from(path, made, unet, tiny.meta).params
     before, fresh = load_checkpoint(path), made.initial()
     assert theta.keys() == fresh.keys()
     for name, p in theta.items():

@@ -9,10 +9,10 @@ from tests.landmeta.methods.heads import (
     LEGENDS,
     check_direction,
     check_meta_gradient,
-    check_whole_way,
     double,
     episode,
 )
+from tests.whole import check_whole_way
 
 
 @pytest.mark.parametrize("method", ["protonet", "matching"])
@@ -60,4 +60,4 @@ def test_several_prototypes_make_another_map_than_one():
 
 @pytest.mark.parametrize("method", ["protonet", "matching", "proto_maml"])
 def test_train_resume_adapt_and_map(method, tiny, tmp_path):
-    check_whole_way(method, tiny, tmp_path)
+    check_whole_way(tiny, tmp_path, method)
