@@ -1,4 +1,4 @@
-"""Every method in one comparison, each trained for the same time from the same start.
+"""Every method in one comparison, each trained with the same budget from the same start.
 
     python benchmarks/methods.py modis --data DATA --work WORK
     python benchmarks/methods.py dubai --data DATA --work WORK
@@ -8,11 +8,13 @@
 `modis` and `dubai` are the worlds of few_shot.py; `synthetic` is a made-up SEN12MS tree; `shift`
 makes it again with regions that differ less and more, to see when learning to adapt pays.
 
-A network is pretrained for --seconds; every method, ordinary training among them, goes on from it
-for --seconds more, on one thread. The steps that this gives are found by timing the method's own
-gradient before anything is trained; validation and the search for the way to adapt come on top and
-are the same for all. Two runs go on side by side. Writes benchmarks/results/methods_NAME.md and the
-settings of every run to benchmarks/results/methods_NAME/; goes on where it was stopped.
+A network is pretrained until --passes tiles have gone through it; every method, ordinary training
+among them, goes on from it for as many more. A tile counts each time that it goes forward through
+the network, in inner steps, queries and Hessian-vector products alike (the last cost more than
+others; the seconds are told too). Validation and the search for the way to adapt come on top and
+are the same for all. Runs go on side by side, on one thread each. Writes
+benchmarks/results/methods_NAME.md, with the findings, charts and settings of each world in the
+folder of that name; goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -24,11 +26,9 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -39,9 +39,9 @@ import landmeta
 from data_prep.sen12ms import sen12ms
 from data_prep.source import prepare
 from data_prep.synthetic import write_sen12ms
+from landmeta.budget import PassCounter
 from landmeta.checkpoint import load_checkpoint
 from landmeta.config import CompareConfig, TrainConfig, read_config
-from landmeta.device import choose_device, describe
 from landmeta.initial import start_from
 from landmeta.learners import make_learner
 from landmeta.methods import METHODS, make_method
@@ -61,6 +61,7 @@ TUNE = {
     "steps": (0, 1, 2, 5, 10, 20),
 }
 """One search for all: lighter than the worlds' own, for the number of methods."""
+JUDGING = {"draws": 2, "queries": 12, "shots": (0, 1, 5), "curve_shots": 5}
 OWN: dict[str, dict[str, Any]] = {}
 """Settings that a method needs other than the world's, by section."""
 
@@ -85,31 +86,35 @@ def _synthetic(folder: Path, shift: float) -> TaskSet:
     return made
 
 
+def _world(name: str) -> str:
+    """Whose settings are taken."""
+    return {"synthetic": "modis", "shift": "modis"}.get(name, name)
+
+
 def settings(name: str, method: str, fold: Fold, out: str) -> TrainConfig:
     """Of a run from random weights, with as many steps as the world's configuration has."""
-    world = {"synthetic": "modis", "shift": "modis"}.get(name, name)
     kind = {"pretrain": "pretrain", "scratch": "scratch"}.get(method, "maml")
-    config = read_config(ROOT / f"configs/{world}/{kind}.yaml", TrainConfig)
+    config = read_config(ROOT / f"configs/{_world(name)}/{kind}.yaml", TrainConfig)
     raw = config.model_dump() | {"method": method, "init": "random", "device": "cpu"}
-    raw["tune"] = TUNE if method != "scratch" else raw["tune"] | {"shots": TUNE["shots"]}
+    raw["tune"] = (
+        TUNE if method != "scratch" else TUNE | {"adam_rates": (0.003,), "steps": (50, 100)}
+    )
     for section, values in OWN.get(method, {}).items():
         raw[section] = raw[section] | values
     raw |= {"taskset": fold.taskset.folder, "out": fold.folder / "runs" / out}
     return TrainConfig.model_validate(raw)
 
 
-def for_seconds(config: TrainConfig, taskset: TaskSet, seconds: float) -> TrainConfig:
-    """With as many outer steps as take so long."""
+def for_passes(config: TrainConfig, taskset: TaskSet, passes: int) -> TrainConfig:
+    """With as many outer steps as so many tiles through the network allow."""
     bands, classes = len(taskset.bands), len(taskset.legend)
     method = make_method(config.settings(), config.model, bands, classes)
     theta = start_from(config.init, method, config.model, taskset.meta).params
     learner = make_learner(config, taskset, method, torch.device("cpu"))
-    work, times = learner.load(0), []
-    for _ in range(6):
-        started = time.perf_counter()
-        learner.gradient(theta, work, 0.5)
-        times.append(time.perf_counter() - started)
-    steps = max(10, round(seconds / median(times[1:])))
+    counter = PassCounter()
+    with counter.counting(method.net):
+        learner.gradient(theta, learner.load(0), 0.99)
+    steps = max(10, passes // counter.passes)
     changes = {
         "outer": config.outer.model_copy(update={"steps": steps}),
         "validation": config.validation.model_copy(update={"every": max(1, steps // 6)}),
@@ -118,18 +123,18 @@ def for_seconds(config: TrainConfig, taskset: TaskSet, seconds: float) -> TrainC
 
 
 def train_all(
-    name: str, fold: Fold, methods: Sequence[str], seconds: float, jobs: int
+    name: str, fold: Fold, methods: Sequence[str], passes: int, jobs: int
 ) -> dict[str, Path]:
     """Checkpoint of each method."""
     start = settings(name, "pretrain", fold, "start")
-    _run(start if _begun(start) else for_seconds(start, fold.taskset, seconds))
+    _run(start if _begun(start) else for_passes(start, fold.taskset, passes))
     configs = []
     for method in methods:
         config = settings(name, method, fold, method)
         if method != "scratch":
             config = config.model_copy(update={"init": start.out / "checkpoint.safetensors"})
         if method != "scratch" and not _begun(config):
-            config = for_seconds(config, fold.taskset, seconds)
+            config = for_passes(config, fold.taskset, passes)
         configs.append(config)
     with ThreadPoolExecutor(jobs) as pool:
         made = pool.map(_run, configs)
@@ -158,35 +163,27 @@ def _run(config: TrainConfig) -> Path:
     return made
 
 
-def _landmeta(*words: str) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def _landmeta(*words: str, threads: int = 1) -> None:
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     subprocess.run([sys.executable, "-m", "landmeta", *words], check=True, env=environment)
 
 
-def compare_all(name: str, fold: Fold, checkpoints: dict[str, Path], jobs: int) -> pd.DataFrame:
-    """Rows of results on the fold's held-out regions: the same draws in every process."""
-    world = {"synthetic": "modis", "shift": "modis"}.get(name, name)
-    config = read_config(ROOT / f"configs/{world}/compare.yaml", CompareConfig)
-
-    def judge(method: str) -> pd.DataFrame:
-        out = fold.folder / "comparisons" / method
-        if not out.exists():
-            changes = {
-                "taskset": fold.taskset.folder,
-                "out": out,
-                "checkpoints": {method: checkpoints[method]},
-                "reference": method,
-                "device": "cpu",
-            }
-            path = out.with_suffix(".json")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = config.model_copy(update=changes).model_dump_json(indent=2)
-            path.write_text(text, encoding="utf-8")
-            _landmeta("compare", str(path), "--quiet")
-        return pd.read_csv(out / "results.csv")
-
-    with ThreadPoolExecutor(jobs) as pool:
-        return pd.concat(list(pool.map(judge, checkpoints)), ignore_index=True)
+def compare_all(name: str, fold: Fold, checkpoints: dict[str, Path]) -> pd.DataFrame:
+    """Rows of results on the fold's held-out regions."""
+    config = read_config(ROOT / f"configs/{_world(name)}/compare.yaml", CompareConfig)
+    out = fold.folder / "comparison"
+    if not out.exists():
+        changes = JUDGING | {
+            "taskset": fold.taskset.folder,
+            "out": out,
+            "checkpoints": checkpoints,
+            "device": "cpu",
+        }
+        path = out.with_suffix(".json")
+        raw = config.model_dump(mode="json") | json.loads(json.dumps(changes, default=str))
+        path.write_text(json.dumps(raw, indent=2), encoding="utf-8")
+        _landmeta("compare", str(path), "--quiet", threads=0)
+    return pd.read_csv(out / "results.csv")
 
 
 def describe_run(word: str, path: Path) -> dict[str, str]:
@@ -217,15 +214,15 @@ def markdown(rows: Sequence[dict[str, str]]) -> str:
 
 
 def write_result(
-    name: str, results: pd.DataFrame, runs: Sequence[dict[str, str]], tile: int, seconds: float
+    name: str, results: pd.DataFrame, runs: Sequence[dict[str, str]], tile: int, passes: int
 ) -> Path:
     """Tables and sentences under benchmarks/results."""
     text = [
         f"# Every method: {name}",
-        f"`python benchmarks/methods.py {name} --seconds {seconds:g}`, landmeta "
+        f"`python benchmarks/methods.py {name} --passes {passes}`, landmeta "
         f"{landmeta.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"one thread of {describe(choose_device('cpu'))}, {platform.machine()}. Every method was "
-        f"trained for {seconds:g} s from one network pretrained for {seconds:g} s: short, with a "
+        f"one thread of a CPU ({platform.machine()}). Every method was trained for {passes} tiles "
+        f"through the network, from one network pretrained for as many: short, with a "
         f"small U-Net and tiles of {tile} px. {results['draw'].nunique()} support draws of each "
         "held-out region, the same for all. GPU: none was at hand.",
     ]
@@ -237,16 +234,25 @@ def write_result(
         text.append("Paired differences against pretrain over regions:")
         text.append("\n".join(f"- {s}" for s in verdicts(differences, "pretrain")))
         text.append(per_region(rows))
+        stem = str(word).replace(" ", "_")
+        text.append(
+            f"More, with learning curve, ranks and costs: [methods_{name}/{stem}.md]"
+            f"(methods_{name}/{stem}.md)."
+        )
     text += ["## Runs", markdown(runs)]
     path = RESULTS / f"methods_{name}.md"
     path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
     return path
 
 
-def keep_settings(name: str, word: str, checkpoints: dict[str, Path]) -> None:
-    """Copy what each run was made with, without the paths of this machine."""
-    folder = RESULTS / f"methods_{name}"
+def keep(name: str, word: str, fold: Fold, checkpoints: dict[str, Path]) -> None:
+    """Copy what was found and what each run was made with, without the paths of this machine."""
+    folder, stem = RESULTS / f"methods_{name}", word.replace(" ", "_")
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(fold.folder / "comparison/findings.md", folder / f"{stem}.md")
+    for chart in ("methods.png", "curve.png", "ranks.png"):
+        if (fold.folder / "comparison" / chart).is_file():
+            shutil.copy(fold.folder / "comparison" / chart, folder / f"{stem}_{chart}")
     kept = {}
     for method, path in checkpoints.items():
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
@@ -255,7 +261,7 @@ def keep_settings(name: str, word: str, checkpoints: dict[str, Path]) -> None:
             config["init"] = "runs/start/checkpoint.safetensors"
         kept[method] = config
     text = json.dumps(kept, indent=1) + "\n"
-    (folder / f"{word.replace(' ', '_')}.json").write_text(text, encoding="utf-8")
+    (folder / f"{stem}.json").write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -264,7 +270,7 @@ def main() -> None:
     parser.add_argument("name", choices=["modis", "dubai", "synthetic", "shift"])
     parser.add_argument("--data", type=Path, help="folder of the raw data sets")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs")
-    parser.add_argument("--seconds", type=float, default=60, help="of training, each method")
+    parser.add_argument("--passes", type=int, default=4000, help="tiles through the network")
     parser.add_argument("--methods", help="names, comma between; all if not given")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     given = parser.parse_args()
@@ -273,13 +279,13 @@ def main() -> None:
     methods = given.methods.split(",") if given.methods else every
     tables, runs = [], []
     for word, fold in worlds(given.name, given.data, given.work / given.name):
-        checkpoints = train_all(given.name, fold, methods, given.seconds, given.jobs)
-        rows = compare_all(given.name, fold, checkpoints, given.jobs)
+        checkpoints = train_all(given.name, fold, methods, given.passes, given.jobs)
+        rows = compare_all(given.name, fold, checkpoints)
         tables.append(rows.assign(world=word))
         runs += [describe_run(word, path) for path in checkpoints.values()]
-        keep_settings(given.name, word, checkpoints)
+        keep(given.name, word, fold, checkpoints)
         tile = fold.taskset.meta.tile_size
-        path = write_result(given.name, pd.concat(tables), runs, tile, given.seconds)
+        path = write_result(given.name, pd.concat(tables), runs, tile, given.passes)
         print(f"written to {path}", flush=True)
 
 
