@@ -133,7 +133,7 @@ def train(
     device: ConfigDevice = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network: maml, fomaml, pretrain or scratch, as the configuration says."""
+    """Train a network by the method that the configuration names (docs/methods.md)."""
     from landmeta.config import TrainConfig, read_config
     from landmeta.train import train as run
 
