@@ -155,6 +155,8 @@ def refuse_what_will_not_fit(
         steps = method.kept_gradients
         tiles |= {"episodes.queries": sizes.queries, "validation.shots": config.validation.shots}
         tiles |= {"episodes.shots": sizes.shots}
+        if method.at_once:
+            tiles |= {"episodes.shots and episodes.queries": sizes.shots + sizes.queries}
     elif config.method == "pretrain":
         tiles |= {"batch": -(-config.batch // distributed.size())}
     shots = sizes.shots if second_order else 0

@@ -227,6 +227,8 @@ class EpisodicMethod(Method):
     episodic = True
     second_order: ClassVar[bool] = False
     """Whether inner steps are differentiated twice."""
+    at_once: ClassVar[bool] = False
+    """Whether support and query go into one graph, to be differentiated together."""
 
     @property
     def kept_gradients(self) -> int:

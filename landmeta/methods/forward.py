@@ -22,6 +22,7 @@ class Direct(EpisodicMethod):
     kept and moved with it; the network itself does not run them.
     """
 
+    at_once = True
     adapts: ClassVar[tuple[str, ...]] = ("unet.", "skip.", "film.", "head.", "context")
 
     def trained(self) -> Adaptation | None:

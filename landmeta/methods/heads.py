@@ -113,6 +113,8 @@ class SupportHead(EpisodicMethod):
 class SolvedHead(SupportHead):
     """A head that the support determines at once: no gradient steps in training."""
 
+    at_once = True
+
     def trained(self) -> Adaptation:
         """The head as it is built, and nothing else."""
         return NO_ADAPTATION

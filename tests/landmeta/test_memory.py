@@ -74,6 +74,7 @@ def test_bytes_grow_with_what_is_kept():
             {"method": "maml", "inner": {"hvp": "central", "steps": 1}, "episodes": {"queries": 9}},
             r"lower episodes\.queries \(9\)",
         ),
+        ({"method": "ridge"}, r"lower episodes\.shots and episodes\.queries \(4\)"),
         ({"method": "pretrain", "batch": 9}, r"lower batch \(9\)"),
     ],
 )
