@@ -15,6 +15,7 @@ from landmeta.errors import ConfigError
 from landmeta.methods import METHODS, open_methods
 from landmeta.methods.settings import Count, InnerConfig, MethodSettings, Positive, Rate, Section
 from landmeta.model import UNetConfig
+from landmeta.problems import problems
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 
@@ -236,12 +237,8 @@ def read_config(path: Path, kind: type[Config], changes: Sequence[str] = ()) -> 
             f"is no YAML: {error}", remedy="mend the syntax, in UTF-8", path=path
         ) from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']} (got {e['input']!r:.80})"
-            for e in error.errors()
-        )
         raise ConfigError(
-            problems, remedy="see configs/ for examples of every section", path=path
+            problems(error), remedy="see configs/ for examples of every section", path=path
         ) from error
 
 

@@ -16,9 +16,17 @@ import numpy as np
 import pandas as pd
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from landmeta.errors import ConfigError, UnknownClass
+from landmeta.problems import problems
 
 IGNORE = 255
 """Label value of a pixel that is not labelled; also nodata in maps."""
@@ -214,9 +222,11 @@ def read_legend(path: Path) -> Legend:
     try:
         return Legend.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValueError) as error:  # or no UTF-8
+        said = problems(error) if isinstance(error, ValidationError) else str(error)
         raise ConfigError(
-            f"is not a legend: {error}",
-            remedy="write 'classes: [{id: 1, name: Forest, color: \"#009900\"}, …]'",
+            f"is not a legend: {said}",
+            remedy="write 'classes: [{id: 1, name: Forest, color: \"#009900\"}, …]', and "
+            "'remap: {17: 1, …}' if the labels have other ids",
             path=path,
         ) from error
 

@@ -81,7 +81,9 @@ def test_only_what_adapts_has_rates(name):
 def test_whole_way(tiny, tmp_path, name):
     path = check_whole_way(tiny, tmp_path, name)
     params = load_checkpoint(path).params
-    moved = [float((p.detach().exp() - 0.05).abs().max()) for k, p in params.items() if "rates." in k]
+    moved = [
+        float((p.detach().exp() - 0.05).abs().max()) for k, p in params.items() if "rates." in k
+    ]
     assert 0 < max(moved) < 0.01
     region = load_checkpoint(tmp_path / "region.safetensors")
     assert not any("rates." in k for k in region.params)
