@@ -34,11 +34,12 @@ from measuring import Figures, PeakMemory, machine, medians, publish, ratio, tak
 from numpy.typing import NDArray
 
 import landmeta
-from landmeta.checkpoint import Adaptation, CheckpointMeta, save_checkpoint
+from landmeta.adaptation import NO_ADAPTATION
+from landmeta.checkpoint import CheckpointMeta, save_checkpoint
 from landmeta.classifier import NetworkClassifier
 from landmeta.config import TrainConfig, read_config
 from landmeta.legend import IGBP_SIMPLIFIED, Legend
-from landmeta.model import build_net, trainable
+from landmeta.methods import MethodSettings, make_method
 from landmeta.predict import _batches, predict
 from landmeta.raster import open_image
 from landmeta.tables import Table
@@ -81,18 +82,19 @@ def make_raster(path: Path, height: int, width: int) -> None:
 def make_model(path: Path, tile: int) -> None:
     """The network of configs/earth, untrained."""
     unet = read_config(CONFIG, TrainConfig).model
-    net = build_net(unet, len(BANDS), len(IGBP_SIMPLIFIED))
+    settings = MethodSettings(method="scratch")
+    method = make_method(settings, unet, len(BANDS), len(IGBP_SIMPLIFIED))
     meta = CheckpointMeta(
         kind="meta",
-        method="scratch",
+        settings=settings,
         unet=unet,
         bands=BANDS,
         legend=IGBP_SIMPLIFIED,
         gsd=10,
         tile_size=tile,
-        adaptation={1: Adaptation(rate=0.01, steps=1)},
+        adaptation={1: NO_ADAPTATION},
     )
-    save_checkpoint(path, net, trainable(net), meta)
+    save_checkpoint(path, method, method.initial(), meta)
 
 
 def batches_in_memory(raster: Path, tile: int) -> list[NDArray[np.float32]]:
