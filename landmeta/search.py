@@ -24,7 +24,6 @@ import os
 import shutil
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,9 +33,9 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from landmeta.atomic import refuse_existing, write_text
-from landmeta.config import Choices, SearchConfig, Section, TrainConfig, read_config
+from landmeta.config import Choices, SearchConfig, TrainConfig, read_config
 from landmeta.errors import ConfigError, TooLittleMemory, TrainingDiverged
-from landmeta.methods.settings import Count
+from landmeta.methods.settings import Count, Section
 from landmeta.train import train
 
 if TYPE_CHECKING:
@@ -82,13 +81,13 @@ def search(config: SearchConfig, *, resume: bool = False, quiet: bool = False) -
         OutputExists: the folder exists and `resume` is False.
         LandmetaError: what makes every training impossible, such as a task set that is not there.
     """
-    optuna = _optuna()
+    _check_optuna()
     base = _base(config)
     if not resume:
         remedy = "go on with it by --resume, or name another folder as 'out'"
         refuse_existing(config.out, overwrite=False, remedy=remedy)
     _open_folder(config, base)
-    study = _study(optuna, config, base)
+    study = _study(config, base)
     found: list[Result] = []
     console = Console(markup=False, highlight=False, soft_wrap=True, quiet=quiet)
     for number in range(min(config.trials, _size(config.choices))):
@@ -140,7 +139,7 @@ def best(results: list[Result]) -> Result | None:
 # ---- before the first trial ---------------------------------------------------------------------
 
 
-def _optuna() -> ModuleType:
+def _check_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
@@ -149,7 +148,6 @@ def _optuna() -> ModuleType:
             remedy="pip install 'landmeta[search]'",
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 def _base(config: SearchConfig) -> TrainConfig:
@@ -198,17 +196,20 @@ def _size(choices: Choices) -> int:
     return math.prod(len(set(getattr(choices, name))) for name in Choices.model_fields)
 
 
-def _study(optuna: ModuleType, config: SearchConfig, base: TrainConfig) -> optuna.Study:
-    drawn = min(10, -(-config.trials // 2))  # before there is something to go by
-    made: optuna.Study = optuna.create_study(
+def _study(config: SearchConfig, base: TrainConfig) -> optuna.Study:
+    from optuna import create_study
+    from optuna.pruners import SuccessiveHalvingPruner
+    from optuna.samplers import TPESampler
+
+    drawn = min(10, -(-config.trials // 2))  # at random, before there is something to go by
+    return create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=drawn),
-        pruner=optuna.pruners.SuccessiveHalvingPruner(
+        sampler=TPESampler(seed=config.seed, n_startup_trials=drawn),
+        pruner=SuccessiveHalvingPruner(
             min_resource=config.every or base.validation.every,
             reduction_factor=config.reduction,
         ),
     )
-    return made
 
 
 # ---- one trial ----------------------------------------------------------------------------------
@@ -216,11 +217,13 @@ def _study(optuna: ModuleType, config: SearchConfig, base: TrainConfig) -> optun
 
 def _ask(study: optuna.Study, config: SearchConfig, found: list[Result]) -> optuna.Trial:
     """The next trial, with settings that have not been tried."""
-    from optuna.distributions import CategoricalDistribution
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
     from optuna.trial import TrialState
 
     choices = {n: list(dict.fromkeys(getattr(config.choices, n))) for n in Choices.model_fields}
-    space = {name: CategoricalDistribution(values) for name, values in choices.items()}
+    space: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution(values) for name, values in choices.items()
+    }
     tried = [result.settings for result in found]
     trial = study.ask(space)
     if trial.params in tried:  # the outcome is known; draw another instead
