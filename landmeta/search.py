@@ -36,6 +36,7 @@ from landmeta.atomic import refuse_existing, write_text
 from landmeta.config import Choices, SearchConfig, TrainConfig, read_config
 from landmeta.errors import ConfigError, TooLittleMemory, TrainingDiverged
 from landmeta.methods.settings import Count, Section
+from landmeta.taskset import TaskSet
 from landmeta.train import train
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def _base(config: SearchConfig) -> TrainConfig:
             "a search trains one network after the other in one process",
             remedy="start it without torchrun",
         )
+    TaskSet(base.taskset)  # said now if it is not there
     return base
 
 

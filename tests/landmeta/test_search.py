@@ -11,7 +11,13 @@ from typer.testing import CliRunner
 import landmeta.search as searching
 from landmeta.cli import app
 from landmeta.config import SearchConfig, TrainConfig, read_config
-from landmeta.errors import ConfigError, OutputExists
+from landmeta.errors import (
+    ConfigError,
+    LandmetaError,
+    OutputExists,
+    TooLittleMemory,
+    TrainingDiverged,
+)
 from landmeta.search import best, network, search
 from landmeta.train import train
 from tests.tiny import tiny_config
@@ -119,6 +125,31 @@ def test_activations_without_second_derivatives_are_infeasible_for_differences(t
     assert "inner.hvp central" in row["reason"]
 
 
+def test_what_does_not_fit_into_memory_or_diverges_is_infeasible(tiny, tmp_path, monkeypatch):
+    def trained(run, **more):
+        if run.model.groups == 2:
+            raise TooLittleMemory("needs 9 GB", remedy="")
+        if run.model.activation == "relu":
+            raise TrainingDiverged("step 3: loss nan", remedy="")
+        return train(run, **more)
+
+    monkeypatch.setattr(searching, "train", trained)
+    choices = CHOICES | {"depth": [3], "width": [2]}
+    search(_config(_training(tiny, tmp_path), tmp_path / "out", choices=choices), quiet=True)
+    found = {(r["groups"], r["activation"]): r for r in _rows(tmp_path / "out")}
+    assert found["2", "silu"]["reason"] == found["2", "relu"]["reason"] == "needs 9 GB"
+    assert found["4", "relu"]["reason"] == "step 3: loss nan"
+    assert [r["state"] for r in found.values()].count("infeasible") == 3
+    assert found["4", "silu"]["state"] == "complete"
+
+
+def test_missing_task_set_is_said_before_anything_is_written(tiny, tmp_path):
+    more = {"changes": [f"taskset={tmp_path / 'nowhere'}"]}
+    with pytest.raises(LandmetaError, match="nowhere"):
+        search(_config(_training(tiny, tmp_path), tmp_path / "out", **more), quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_best_is_a_training_that_runs(done, tmp_path):
     config, folder = done
     found = read_config(folder / "best.yaml", TrainConfig)
@@ -182,7 +213,7 @@ def test_only_trials_that_came_to_their_end_can_be_best():
         given = {"settings": {}, "scores": [(1, miou)], "seconds": 1}
         return searching.Result(number=number, state=state, **given)
 
-    behind, first, second = result(0, "pruned", 0.9), result(1, "complete", 0.5), None
+    behind, first = result(0, "pruned", 0.9), result(1, "complete", 0.5)
     second = result(2, "complete", 0.5)
     assert best([behind, first, second]) == first
     assert best([behind]) is None
