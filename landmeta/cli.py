@@ -308,6 +308,29 @@ def compare(
 
 
 @app.command()
+def search(
+    config: Config,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted search.")
+    ] = False,
+    changes: Changes = None,
+    device: ConfigDevice = None,
+    quiet: Quiet = False,
+) -> None:
+    """Search for the network that a method learns best with, by short trainings."""
+    from landmeta.config import SearchConfig, read_config
+    from landmeta.search import search as run
+
+    settings = read_config(config, SearchConfig, changes or [])
+    if device is not None:
+        own = (*settings.changes, f"device={device.value}")
+        settings = settings.model_copy(update={"changes": own})
+    path = run(settings, resume=resume, quiet=quiet)
+    _tell(f"written to {path}; all trials are in {path.with_name('trials.csv')}")
+    _tell(f"next: landmeta train {path}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("demo"),
     world: Annotated[

@@ -18,6 +18,7 @@ from landmeta.model import UNetConfig
 from landmeta.problems import problems
 
 Chance = Annotated[float, Field(ge=0, le=1)]
+Depth = Annotated[int, Field(ge=3, le=5)]
 
 
 class RelabelConfig(Section):
@@ -208,6 +209,43 @@ class CompareConfig(Section):
         return self
 
 
+class Choices(Section):
+    """Values to choose each setting of the network from; one value holds it."""
+
+    encoder: Annotated[tuple[str, ...], Field(min_length=1)] = ("resnet18", "mobilenet_v2")
+    depth: Annotated[tuple[Depth, ...], Field(min_length=1)] = (3, 4)
+    width: Annotated[tuple[Positive, ...], Field(min_length=1)] = (8, 16, 32)
+    """Channels of the last decoder block; each deeper one has twice as many."""
+    groups: Annotated[tuple[Positive, ...], Field(min_length=1)] = (4, 8)
+    activation: Annotated[tuple[Literal["silu", "relu"], ...], Field(min_length=1)] = (
+        "silu",
+        "relu",
+    )
+    pooling: Annotated[tuple[Literal["average", "max"], ...], Field(min_length=1)] = ("average",)
+
+
+class SearchConfig(Section):
+    """`landmeta search CONFIG`: the network that a method learns best with."""
+
+    train: Path
+    """Configuration of the training that the network is for, of any method that trains."""
+    changes: tuple[str, ...] = ()
+    """Settings in place of that file's, as after --set: "method=ridge", "init=random"."""
+    out: Path
+    """Folder of the search: trials.csv, best.yaml, and the run of each trial."""
+    trials: Positive = 20
+    """Networks to try."""
+    seed: int = 0
+    """Of the choices. The trainings have their own, the same in all."""
+    steps: Positive | None = None
+    """Outer steps of a trial; those of the training if not given."""
+    every: Positive | None = None
+    """Steps from one validation of a trial to the next; those of the training if not given."""
+    reduction: Annotated[int, Field(ge=2)] = 3
+    """After 1, η, η² … validations, one in η of the trials that came so far goes on."""
+    choices: Choices = Choices()
+
+
 Config = TypeVar("Config", bound=Section)
 
 
@@ -262,11 +300,13 @@ def _change(raw: dict[str, Any], change: str) -> None:
 
 __all__ = [
     "Adaptation",
+    "Choices",
     "CompareConfig",
     "EpisodeConfig",
     "InnerConfig",
     "OuterConfig",
     "RelabelConfig",
+    "SearchConfig",
     "TrainConfig",
     "TuneConfig",
     "ValidationConfig",

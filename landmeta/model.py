@@ -222,6 +222,13 @@ def _replacement(layer: nn.Module, config: UNetConfig) -> nn.Module | None:
     return None
 
 
+class _Dropped(nn.Identity):
+    """In the place of a block that some encoders call with more than an image."""
+
+    def forward(self, image: Tensor, *_: object) -> Tensor:
+        return image
+
+
 def _drop_unused(unet: nn.Module, bands: int, size: int) -> None:
     """Remove encoder stages that a shallow U-Net never runs: they would be adapted for nothing."""
     unet(torch.zeros(1, bands, size, size)).sum().backward()
@@ -230,7 +237,7 @@ def _drop_unused(unet: nn.Module, bands: int, size: int) -> None:
         for name, child in module.named_children():
             own = list(child.parameters())
             if own and all(p.grad is None for p in own):
-                setattr(module, name, nn.Identity())
+                setattr(module, name, _Dropped())
             else:
                 prune(child)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -66,11 +66,29 @@ from landmeta.scores import scores
 from landmeta.taskset import TaskSet
 from landmeta.tune import best, candidates, check_candidates, tune, tuning_table
 
+Watch = Callable[[int, float], None]
+"""Told the step and the mIoU of each validation, once all is saved; may raise to end the run."""
 
-def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> Path:
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    watch: Watch | None = None,
+    tuned: bool = True,
+) -> Path:
     """Run a training to its end and return the path of its best checkpoint.
 
     A run that `torchrun` starts again after a process has died goes on by itself.
+
+    Args:
+        config: of the run.
+        resume: go on with what is in the run's folder.
+        quiet: show no progress.
+        watch: follows the validations.
+        tuned: find at the end how the checkpoint is best adapted (not `scratch`, which is only
+            that); otherwise it is adapted as in the training.
 
     Raises:
         OutputExists: the run's folder exists and `resume` is False.
@@ -96,8 +114,9 @@ def train(config: TrainConfig, *, resume: bool = False, quiet: bool = False) -> 
                 if config.init != "random" and not quiet and not run.step:
                     Console(markup=False, highlight=False, soft_wrap=True).print(run.start)
             run.start_alike()
-            run.go(quiet or not distributed.is_first())
-            run.finish(quiet or not distributed.is_first())
+            run.go(quiet or not distributed.is_first(), watch)
+            if tuned:
+                run.finish(quiet or not distributed.is_first())
             distributed.wait_for_all()
     return run.checkpoint_path
 
@@ -249,7 +268,8 @@ class _Run:
 
     # ---- the loop -----------------------------------------------------------------------------
 
-    def go(self, quiet: bool) -> None:
+    def go(self, quiet: bool, watch: Watch | None = None) -> None:
+        """Train to the last step."""
         config = self.config
         first_only = config.out if distributed.is_first() else None
         log = RunLog(first_only, resume_step=self.step, tensorboard=config.tensorboard)
@@ -282,6 +302,8 @@ class _Run:
                     if self.step % config.validation.every == 0 or self.step == config.outer.steps:
                         self._log_difference_error(log, work)
                         miou = self._validate_and_save(log, pace.share())
+                        if watch is not None:
+                            watch(self.step, miou)
                     rate = (self.step - first) * self.learner.items / (self.seconds - before)
                     status = f"loss {loss:.3f}  val mIoU {miou:.3f}  {rate:.1f} {unit}/s"
                     progress.update(bar, advance=1, status=status)

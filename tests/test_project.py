@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from landmeta.config import CompareConfig, TrainConfig, read_config
+from landmeta.config import CompareConfig, SearchConfig, TrainConfig, read_config
 from landmeta.legend import read_legend
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +31,9 @@ def test_every_example_is_read_and_its_network_can_be_built(path):
     elif path.stem == "compare":
         config = read_config(path, CompareConfig)
         assert config.reference in config.checkpoints
+    elif path.stem == "search":
+        search = read_config(path, SearchConfig)
+        assert read_config(ROOT / search.train, TrainConfig, search.changes)
     else:
         settings = read_config(path, TrainConfig)
         assert len(settings.model.decoder_channels) == settings.model.depth

@@ -18,7 +18,7 @@ from landmeta.taskset import TaskSet
 from tests.real import real_data
 
 HEAVY = {
-    "geopandas", "matplotlib", "numpy", "pandas", "pyarrow", "rasterio", "scipy",
+    "geopandas", "matplotlib", "numpy", "optuna", "pandas", "pyarrow", "rasterio", "scipy",
     "segmentation_models_pytorch", "sklearn", "torch", "zarr",
 }  # fmt: skip
 """Not pydantic: typer loads it by itself for some commands, where it is installed."""

@@ -26,8 +26,9 @@ def test_layers_are_as_configured():
     assert all(not m.inplace for m in layers if isinstance(m, nn.ReLU))
 
 
-def test_every_parameter_is_used():
-    net = build_net(SMALL, 3, 4)
+@pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2", "efficientnet-b0"])
+def test_every_parameter_is_used(encoder):
+    net = build_net(SMALL.model_copy(update={"encoder": encoder}), 3, 4)
     net(torch.randn(1, 3, 32, 32)).square().sum().backward()
     assert all(p.grad is not None for p in net.parameters())
 

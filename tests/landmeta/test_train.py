@@ -61,6 +61,24 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny, tmp_path):
     assert not _same(_weights(first), _weights(other))
 
 
+def test_each_validation_is_told_and_may_end_the_run(tiny, tmp_path):
+    told = []
+
+    def watch(step, miou):
+        told.append((step, miou))
+        if step == 4:
+            raise KeyboardInterrupt
+
+    config = tiny_config(tiny, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, quiet=True, watch=watch, tuned=False)
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert told == [(r["step"], r["val_miou"]) for r in map(json.loads, lines) if "val_miou" in r]
+    assert [step for step, _ in told] == [2, 4]
+    train(config, resume=True, quiet=True, watch=lambda *_: None, tuned=False)
+    assert not (tmp_path / "run" / "tuning.csv").exists()
+
+
 def test_pretraining_learns(tiny, tmp_path):
     more = {"outer": {"steps": 60, "rate": 0.01}, "validation": {"every": 20}}
     path = train(tiny_config(tiny, tmp_path / "run", "pretrain", **more), quiet=True)
