@@ -17,6 +17,7 @@ from typing import Any, Self
 import rich.table
 from rich.console import Console
 
+import landmeta
 from landmeta.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
@@ -93,6 +94,13 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
     return f"{name}, {os.cpu_count()} cores"
+
+
+def record(goal: float, repeats: int, versions: Mapping[str, str], **found: object) -> Figures:
+    """What was found, with where and by what."""
+    versions = {"landmeta": landmeta.__version__, **versions, "Python": platform.python_version()}
+    setting = {"machine": machine(), "load": os.getloadavg()[0], "versions": versions}
+    return setting | {"goal": goal, "repeats": repeats} | found
 
 
 def publish(name: str, heading: str, parts: Sequence[str | Table], found: Figures) -> None:

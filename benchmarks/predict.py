@@ -18,22 +18,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
 import torch
-from measuring import Figures, PeakMemory, machine, medians, publish, ratio, take_turns
+from measuring import Figures, PeakMemory, medians, publish, ratio, record, take_turns
 from numpy.typing import NDArray
 
-import landmeta
 from landmeta.adaptation import NO_ADAPTATION
 from landmeta.checkpoint import CheckpointMeta, save_checkpoint
 from landmeta.classifier import NetworkClassifier
@@ -237,40 +234,33 @@ def main() -> None:
             for threads in sorted({1, os.cpu_count() or 1})
         ]
         memory = measure_memory(folder)
-    versions: dict[str, Any] = {
-        "landmeta": landmeta.__version__,
-        "torch": torch.__version__,
-        "GDAL": rasterio.__gdal_version__,
-        "Python": platform.python_version(),
-    }
-    record = {
-        "machine": machine(),
-        "load": os.getloadavg()[0],
-        "versions": versions,
-        "goal": GOAL,
-        "repeats": arguments.repeats,
-        "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
-        "batch": BATCH,
-        "speed": found,
-        "memory": memory,
-    }
-    write_up(record)
+    write_up(
+        record(
+            GOAL,
+            arguments.repeats,
+            {"torch": torch.__version__, "GDAL": rasterio.__gdal_version__},
+            wait_policy=os.environ.get("OMP_WAIT_POLICY", "default"),
+            batch=BATCH,
+            speed=found,
+            memory=memory,
+        )
+    )
 
 
-def write_up(record: Figures) -> None:
+def write_up(made: Figures) -> None:
     """Print, and write both files."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    found, memory = record["speed"], record["memory"]
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    found, memory = made["speed"], made["memory"]
     setting = (
-        f"`python benchmarks/predict.py`, {versions}, {record['machine']}, OMP wait policy "
-        f"{record['wait_policy']}, load {record['load']:.1f} at the end; median of "
-        f"{record['repeats']} rounds. The network of configs/earth, {len(BANDS)} bands, a "
+        f"`python benchmarks/predict.py`, {versions}, {made['machine']}, OMP wait policy "
+        f"{made['wait_policy']}, load {made['load']:.1f} at the end; median of "
+        f"{made['repeats']} rounds. The network of configs/earth, {len(BANDS)} bands, a "
         f"raster of {found[0]['side']} × "
-        f"{found[0]['side']} pixels, windows that share a quarter, {record['batch']} at a time; "
+        f"{found[0]['side']} pixels, windows that share a quarter, {made['batch']} at a time; "
         "map and confidence are written. Seconds are of the clock, in which others' work on the "
         "machine counts."
     )
-    publish("predict", "Predicting", [setting, *tables(found, memory), verdict(found)], record)
+    publish("predict", "Predicting", [setting, *tables(found, memory), verdict(found)], made)
 
 
 if __name__ == "__main__":

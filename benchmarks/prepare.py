@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -32,11 +31,10 @@ from typing import Any
 import numpy as np
 import rasterio
 import zarr
-from measuring import Figures, PeakMemory, machine, medians, publish, ratio, take_turns
+from measuring import Figures, PeakMemory, medians, publish, ratio, record, take_turns
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-import landmeta
 from data_prep.deepglobe import deepglobe
 from data_prep.parallel import default_workers
 from data_prep.rasters import rasters
@@ -303,35 +301,24 @@ def main() -> None:
         found = [measure(root, name, n, arguments.repeats) for name in LABELS for n in every]
         memory = [figures for n in every for figures in measure_memory(root, n)]
     versions = {
-        "landmeta": landmeta.__version__,
         "GDAL": rasterio.__gdal_version__,
         "rasterio": rasterio.__version__,
         "zarr": zarr.__version__,
-        "Python": platform.python_version(),
     }
-    record = {
-        "machine": machine(),
-        "load": os.getloadavg()[0],
-        "versions": versions,
-        "goal": GOAL,
-        "repeats": arguments.repeats,
-        "speed": found,
-        "memory": memory,
-    }
-    write_up(record)
+    write_up(record(GOAL, arguments.repeats, versions, speed=found, memory=memory))
 
 
-def write_up(record: Figures) -> None:
+def write_up(made: Figures) -> None:
     """Print, and write both files."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     setting = (
-        f"`python benchmarks/prepare.py`, {versions}, {record['machine']}, load "
-        f"{record['load']:.1f} at the end; median of {record['repeats']} rounds. Threads are those "
+        f"`python benchmarks/prepare.py`, {versions}, {made['machine']}, load "
+        f"{made['load']:.1f} at the end; median of {made['repeats']} rounds. Threads are those "
         "that read; preparing has one more that writes, and writing alone is done by one. Seconds "
         "are of the clock, in which others' work on the machine counts; CPU seconds below."
     )
-    found, memory = record["speed"], record["memory"]
-    publish("prepare", "Preparing", [setting, *tables(found, memory), verdict(found)], record)
+    found, memory = made["speed"], made["memory"]
+    publish("prepare", "Preparing", [setting, *tables(found, memory), verdict(found)], made)
 
 
 if __name__ == "__main__":

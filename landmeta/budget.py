@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-
-from landmeta.checkpoint import load_checkpoint, read_tensors
-from landmeta.initial import Init
 
 COSTS = ("steps", "images", "passes", "seconds")
 """Outer steps; tiles read, a tile once each time; tiles through the network; seconds."""
@@ -41,14 +37,6 @@ class PassCounter:
             yield
         finally:
             handle.remove()
-
-
-def cost_before(init: Init) -> dict[str, float]:
-    """What the landmeta checkpoint a training starts from has cost; zeros without one."""
-    nothing = dict.fromkeys(COSTS, 0.0)
-    if not isinstance(init, Path) or "landmeta" not in read_tensors(init)[1]:
-        return nothing
-    return cost_of(load_checkpoint(init).meta.provenance) or nothing
 
 
 def cost_of(provenance: Mapping[str, Any]) -> dict[str, float] | None:

@@ -145,7 +145,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointMismatch: it is one, but not of landmeta or not of this version.
     """
     path = Path(path)
-    tensors, metadata = read_tensors(path)
+    return checkpoint_of(path, *read_tensors(path))
+
+
+def checkpoint_of(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Checkpoint:
+    """The checkpoint that a file is, of what was read of it.
+
+    Raises:
+        CheckpointMismatch: it is none of landmeta, or not of this version.
+    """
     try:
         meta = CheckpointMeta.model_validate_json(metadata["landmeta"])
         method = make_method(meta.settings, meta.unet, len(meta.bands), len(meta.legend))

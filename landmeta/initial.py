@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from landmeta.checkpoint import load_checkpoint, read_tensors
+from landmeta.checkpoint import Checkpoint, checkpoint_of, read_tensors
 from landmeta.errors import CheckpointMismatch, SourceNotFound
 from landmeta.methods import Method
 from landmeta.model import Params, UNetConfig
@@ -31,11 +32,13 @@ class Start:
         params: θ.
         standardised: whether the network's standardisation came with them.
         note: what was taken from where, in words for the user.
+        provenance: of the landmeta checkpoint that it is, if it is one.
     """
 
     params: Params
     standardised: bool
     note: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def start_from(init: Init, method: Method, unet: UNetConfig, data: TaskSetMeta) -> Start:
@@ -68,13 +71,14 @@ def start_from(init: Init, method: Method, unet: UNetConfig, data: TaskSetMeta) 
         )
     tensors, metadata = read_tensors(path)
     if "landmeta" in metadata:
-        return _with_checkpoint(path, method, unet, data)
+        return _with_checkpoint(checkpoint_of(path, tensors, metadata), path, method, unet, data)
     return _with_encoder(tensors, f"of {path}", method, unet, path)
 
 
-def _with_checkpoint(path: Path, method: Method, unet: UNetConfig, data: TaskSetMeta) -> Start:
+def _with_checkpoint(
+    made: Checkpoint, path: Path, method: Method, unet: UNetConfig, data: TaskSetMeta
+) -> Start:
     """θ with all that the checkpoint has of it; the rest stays random."""
-    made = load_checkpoint(path)
     made.meta.check_fits(data, path, classes=method.settings.legend == "fixed")
     if made.meta.unet != unet:
         raise CheckpointMismatch(
@@ -88,7 +92,7 @@ def _with_checkpoint(path: Path, method: Method, unet: UNetConfig, data: TaskSet
     fits = {name: _taken_up(p, made.params.get(name)) for name, p in theta.items()}
     same = sum(p is not theta[name] for name, p in fits.items())
     note = f"starts from {same} of {len(theta)} tensors of {path} ({made.meta.kind} model)"
-    return Start(fits, True, note)
+    return Start(fits, True, note, made.meta.provenance)
 
 
 def _taken_up(ours: Tensor, theirs: Tensor | None) -> Tensor:

@@ -39,6 +39,11 @@ class UNetConfig(BaseModel):
     activation: Literal["silu", "relu"] = "silu"
     pooling: Literal["average", "max"] = "average"
 
+    @property
+    def features(self) -> int:
+        """Number of features of a pixel that the head sees."""
+        return self.decoder_channels[-1] + self.skip_channels
+
 
 class SegmentationNet(nn.Module):
     """Physical values in, class logits out.
@@ -85,7 +90,7 @@ class SegmentationNet(nn.Module):
             nn.Conv2d(width, width, 1),
             _activation(config),
         )
-        features = config.decoder_channels[-1] + width
+        features = config.features
         self.head = (head or _convolution)(features, classes)
         self.film = nn.ModuleList()
         if context:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,12 +63,25 @@ def curve_table(summary: pd.DataFrame, shots: int, measure: str = "miou") -> Tab
 def _of_intervals(
     part: pd.DataFrame, title: str, column: str, values: Sequence[int], heads: Sequence[str]
 ) -> Table:
+    return Table(title, ["method", *heads], _rows(part, column, values, _interval))
+
+
+def _rows(
+    part: pd.DataFrame,
+    column: str,
+    values: Sequence[int],
+    cell: Callable[[pd.Series[Any]], str],
+) -> list[list[str]]:
+    """A row of each method: its name, and a cell for each of the values of a column."""
     cells = part.set_index(["method", column])
-    rows = []
-    for method in part["method"].unique():
-        found = [cells.loc[(method, v)] for v in values]
-        rows.append([str(method), *(_cell(v["mean"], v["low"], v["high"]) for v in found)])
-    return Table(title, ["method", *heads], rows)
+    return [
+        [str(method), *(cell(cells.loc[(method, v)]) for v in values)]
+        for method in part["method"].unique()
+    ]
+
+
+def _interval(row: pd.Series[Any]) -> str:
+    return _cell(row["mean"], row["low"], row["high"])
 
 
 def _cell(mean: float, low: float, high: float) -> str:
@@ -81,11 +94,7 @@ def difference_table(differences: pd.DataFrame, reference: str, measure: str = "
     """Cells are "difference [low, high] p", p being adjusted by Holm's method."""
     part = differences[differences["measure"] == measure]
     shots = sorted(part["shots"].unique())
-    cells = part.set_index(["method", "shots"])
-    rows = []
-    for method in part["method"].unique():
-        found = [cells.loc[(method, s)] for s in shots]
-        rows.append([str(method), *(_difference(value) for value in found)])
+    rows = _rows(part, "shots", shots, _difference)
     title = (
         f"{measure_name(measure)} less that of {reference} on the same tiles, mean over regions "
         "[95 % interval], adjusted p"
@@ -97,17 +106,14 @@ def bootstrap_table(differences: pd.DataFrame, measure: str = "miou") -> Table:
     """Cells are "[low, high]" of the same differences by the bootstrap over regions."""
     part = differences[differences["measure"] == measure]
     shots = sorted(part["shots"].unique())
-    cells = part.set_index(["method", "shots"])
-    rows = []
-    for method in part["method"].unique():
-        found = [cells.loc[(method, s)] for s in shots]
-        texts = [f"[{v['boot_low']:+z.3f}, {v['boot_high']:+z.3f}]" for v in found]
-        known = [np.isfinite(v["boot_low"]) for v in found]
-        rows.append(
-            [str(method), *(t if k else NOTHING for t, k in zip(texts, known, strict=True))]
-        )
+    rows = _rows(part, "shots", shots, _bootstrap)
     title = f"The same 95 % intervals of {measure_name(measure)} by bootstrap over regions"
     return Table(title, ["method", *(shots_text(s) for s in shots)], rows)
+
+
+def _bootstrap(row: pd.Series[Any]) -> str:
+    low, high = row["boot_low"], row["boot_high"]
+    return f"[{low:+z.3f}, {high:+z.3f}]" if np.isfinite(low) else NOTHING
 
 
 def _difference(row: pd.Series[Any]) -> str:

@@ -34,7 +34,7 @@ import landmeta
 from landmeta import distributed
 from landmeta.adaptation import NO_ADAPTATION, adapt_params
 from landmeta.atomic import refuse_existing, write_failed, write_text
-from landmeta.budget import PassCounter, cost_before, together
+from landmeta.budget import COSTS, PassCounter, cost_of, together
 from landmeta.checkpoint import (
     CheckpointMeta,
     load_checkpoint,
@@ -259,7 +259,8 @@ class _Run:
         for task in self.validation.tasks:  # said now, not when hours of training are over
             check_tiles(taskset, task, max(config.tune.shots) + 1)
         check_candidates(method, self.params, config.tune, len(taskset.legend))
-        self.counter, self.cost_before = PassCounter(), cost_before(config.init)
+        self.counter = PassCounter()
+        self.cost_before = cost_of(start.provenance) or dict.fromkeys(COSTS, 0.0)
         bands = len(taskset.bands)
         need = refuse_what_will_not_fit(config, method, self.params, bands, taskset.meta.tile_size)
         taskset.keep_in_memory(room_for_tiles(need, device))

@@ -1,10 +1,8 @@
 """Every kind of bad input, given to the command line: a named error and nothing left behind."""
 
 import pickle
-import resource
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from landmeta.methods import MethodSettings, make_method
 from landmeta.model import UNetConfig
 from landmeta.taskset import Band, TaskSet
 from tests.data.deepglobe import write_deepglobe
+from tests.disk import no_file_above
 from tests.program import BANDS, NODATA, invoke, prepare, write_config, write_scene, write_world
 from tests.rasters import read_raster, write_raster
 from tests.tiny import LEGEND, NET, TILE, tiny_config
@@ -869,17 +868,6 @@ def test_a_gpu_where_there_is_none(place, verb):
 
 
 # ---- a full disk -----------------------------------------------------------------------------
-
-
-@contextmanager
-def no_file_above(size: int):
-    """As on a disk that fills: no file of this process can grow beyond `size` bytes."""
-    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
 
 
 @pytest.mark.parametrize(

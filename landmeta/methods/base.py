@@ -112,6 +112,11 @@ class Method:
             params[name] = (layout[name].copy_(p) if same else p.clone()).requires_grad_()
         return params
 
+    @property
+    def is_open(self) -> bool:
+        """Whether tasks bring classes of their own."""
+        return self.settings.legend == "open"
+
     # ---- parameters -----------------------------------------------------------------------------
 
     def initial(self) -> Params:

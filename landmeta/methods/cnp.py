@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from landmeta.meta.cnp import class_means, labelled_pixels, pooled
 from landmeta.meta.inner import Batch
-from landmeta.methods.forward import Direct, GivenHead, features_of, perceptron
+from landmeta.methods.forward import Direct, GivenHead, perceptron
 from landmeta.model import Params, SegmentationNet, UNetConfig, build_net
 
 WIDTH = 64
@@ -35,17 +35,17 @@ class Cnp(Direct):
     def build(self, unet: UNetConfig, bands: int, classes: int, seed: int) -> SegmentationNet:
         """The U-Net with a task vector and the small networks."""
         size = self.settings.context.size
-        head = GivenHead if self.is_open() else None
+        head = GivenHead if self.is_open else None
         net = build_net(unet, bands, classes, seed, head=head, context=size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net.add_module("task", _TaskParts(features_of(unet), classes, size, self.is_open()))
+            net.add_module("task", _TaskParts(unet.features, classes, size, self.is_open))
         return net
 
     def start(self, params: Params, support: Batch | None, classes: int) -> Params:
         """θ with the task vector and, in an open legend, the head."""
         conditioned = params | {"context": self._context(params, support, classes)}
-        return conditioned | (self._head(conditioned, support, classes) if self.is_open() else {})
+        return conditioned | (self._head(conditioned, support, classes) if self.is_open else {})
 
     def _context(self, params: Params, support: Batch | None, classes: int) -> Tensor:
         some = params["task.encoder.3.bias"]
@@ -53,7 +53,7 @@ class Cnp(Direct):
         if support is not None:
             seen, label = labelled_pixels(self.features(params, support.image), support.label)
             means, count = class_means(self.call("task.encoder", params, seen), label, classes)
-        summary = pooled(means, count) if self.is_open() else means.flatten()
+        summary = pooled(means, count) if self.is_open else means.flatten()
         return self.call("task.context", params, summary)
 
     def _head(self, params: Params, support: Batch | None, classes: int) -> Params:

@@ -12,7 +12,7 @@ from landmeta.adaptation import NO_ADAPTATION, Adaptation
 from landmeta.meta.hessian import leaves
 from landmeta.meta.inner import gradient
 from landmeta.methods.base import EpisodeBatch, EpisodicMethod
-from landmeta.model import Params, UNetConfig
+from landmeta.model import Params
 
 
 class Direct(EpisodicMethod):
@@ -43,15 +43,6 @@ class Direct(EpisodicMethod):
         values = {n.removeprefix(own): p for n, p in params.items() if n.startswith(own)}
         found: Tensor = functional_call(self.net.get_submodule(part), values, inputs)
         return found
-
-    def is_open(self) -> bool:
-        """Whether tasks may bring classes of their own."""
-        return self.settings.legend == "open"
-
-
-def features_of(unet: UNetConfig) -> int:
-    """Number of features that the head sees."""
-    return unet.decoder_channels[-1] + unet.skip_channels
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -43,21 +43,16 @@ class SupportHead(EpisodicMethod):
         self, settings: MethodSettings, unet: UNetConfig, bands: int, classes: int, seed: int = 0
     ) -> None:
         super().__init__(settings, unet, bands, classes, seed)
-        self.width, self.seed = unet.decoder_channels[-1] + unet.skip_channels, seed
+        self.width, self.seed = unet.features, seed
 
     def build(self, unet: UNetConfig, bands: int, classes: int, seed: int) -> SegmentationNet:
         """The U-Net alone."""
         return build_net(unet, bands, classes, seed, head=lambda features, classes: nn.Identity())
 
-    @property
-    def open(self) -> bool:
-        """Whether each region may bring its own classes: then there is no prior."""
-        return self.settings.legend == "open"
-
     def initial(self) -> Params:
         """The body, the learned scalars and the prior."""
         made = {name: torch.tensor(power) for name, power in self.powers.items()}
-        if not self.open:
+        if not self.is_open:
             made |= self.prior(torch.Generator().manual_seed(self.seed))
         return trainable(self.net) | {name: p.requires_grad_() for name, p in made.items()}
 
@@ -79,7 +74,7 @@ class SupportHead(EpisodicMethod):
         Raises:
             ConfigError: the legend is fixed and has another number of classes.
         """
-        if not self.open and classes != self.classes:
+        if not self.is_open and classes != self.classes:
             raise ConfigError(
                 f"{self.settings.method} was trained for {self.classes} classes of a fixed legend, "
                 f"not for {classes}",
@@ -104,7 +99,7 @@ class SupportHead(EpisodicMethod):
 
         Nothing could be learned from those: no head has a say on a class it never saw.
         """
-        if not self.open:
+        if not self.is_open:
             return episode.query
         shown = torch.isin(episode.query.label, episode.support.label)
         return replace(episode.query, label=episode.query.label.where(shown, IGNORE))
@@ -132,7 +127,7 @@ class SolvedHead(SupportHead):
 
         found = loss(episode.support)
         total, share = found, self.settings.head.zero_shot
-        if share and not self.open:
+        if share and not self.is_open:
             total = found + share * loss(None)
         return found.detach(), gradient(total, theta)
 
@@ -167,7 +162,7 @@ class LinearHead(LinearLogits):
     def head(self, params: Params, pixels: Pixels, classes: int) -> Params:
         """Fitted weight (class, feature) and bias (class,), times the learned scale."""
         scale = 10 ** params["fit.scale"]
-        if not self.open:
+        if not self.is_open:
             prior = torch.cat([params["prior.weight"].T, params["prior.bias"][None]])
             return _split(scale * self.fit(params, pixels, prior))
         shown = pixels.present()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -26,7 +27,7 @@ class PrototypeHead(SupportHead):
 
     def prior_point(self, params: Params) -> tuple[Tensor | None, Tensor | float]:
         """The learned points and κ; none with an open legend."""
-        if self.open:
+        if self.is_open:
             return None, 0.0
         return params["prior.prototype"], 10 ** params["prior.count"]
 
@@ -40,7 +41,7 @@ class Protonet(PrototypeHead, SolvedHead):
         """Prototypes and the logarithm of the share each has of its class."""
         found = cluster(pixels, classes, self.settings.head.prototypes)
         share = shares(found, absent=ABSENT)
-        if self.open and len(pixels.label):
+        if self.is_open and len(pixels.label):
             share = share.where(found.count.sum(1, keepdim=True) > 0, ABSENT)
         centre = prototypes(found, *self.prior_point(params))
         return {"head.prototype": centre, "support.share": share}
@@ -65,7 +66,7 @@ class ProtoMaml(LinearLogits, PrototypeHead, Maml):
         found = cluster(pixels, classes, 1)
         centre = prototypes(found, *self.prior_point(params))[:, 0]
         weight, bias = linear(centre, 10 ** params["fit.scale"])
-        if self.open and len(pixels.label):
+        if self.is_open and len(pixels.label):
             bias = bias.where(found.count[:, 0] > 0, ABSENT)
         return {"head.weight": weight, "head.bias": bias}
 
@@ -73,7 +74,7 @@ class ProtoMaml(LinearLogits, PrototypeHead, Maml):
         self, params: Params, episode: EpisodeBatch, progress: float
     ) -> tuple[Tensor, Params]:
         """Through the inner steps and through the prototypes."""
-        judged = EpisodeBatch(episode.support, self.judged(episode), episode.classes)
+        judged = replace(episode, query=self.judged(episode))
         return super().meta_gradient(params, judged, progress)
 
 

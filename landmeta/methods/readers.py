@@ -10,7 +10,7 @@ from landmeta.meta.attention import FLOOR, attend, class_logits, draw_evenly
 from landmeta.meta.cnp import class_means, labelled_pixels
 from landmeta.meta.inner import Batch
 from landmeta.meta.slots import balanced_mass, read, write
-from landmeta.methods.forward import Direct, features_of
+from landmeta.methods.forward import Direct
 from landmeta.model import Params, SegmentationNet, UNetConfig, build_net
 
 HEADS, WIDTH = 4, 64
@@ -36,11 +36,11 @@ class Reader(Direct):
 
     def build(self, unet: UNetConfig, bands: int, classes: int, seed: int) -> SegmentationNet:
         """The U-Net, without a head in an open legend, and the reader."""
-        head = _no_head if self.is_open() else None
+        head = _no_head if self.is_open else None
         net = build_net(unet, bands, classes, seed, head=head)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net.add_module("reader", self.reader(features_of(unet)))
+            net.add_module("reader", self.reader(unet.features))
         return net
 
     def _support(
@@ -58,7 +58,7 @@ class Reader(Direct):
         seen, found = self.read(phi, features.movedim(1, -1).flatten(0, 2))
         tiles, _, rows, cols = features.shape
         logits = found.reshape(tiles, rows, cols, -1).movedim(-1, 1)
-        if self.is_open():
+        if self.is_open:
             return logits
         seen = seen.reshape(tiles, rows, cols, -1).movedim(-1, 1)
         return logits + self.call("head", phi, seen)

@@ -1,10 +1,8 @@
 """Several threads read: the result is that of one thread, and a failure ends them all."""
 
-import resource
 import shutil
 import threading
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -21,6 +19,7 @@ from landmeta.legend import LandClass, Legend
 from tests.data.deepglobe import write_deepglobe
 from tests.data.rasters import write_tree
 from tests.data.sen12ms import tree
+from tests.disk import no_file_above
 
 LEGEND = Legend(
     classes=tuple(
@@ -96,17 +95,6 @@ def test_an_unreadable_file_is_named_whichever_thread_meets_it(raw, tmp_path, na
         assert not prepare_threads()
     assert len(messages) == 1
     assert str(broken) in messages.pop()
-
-
-@contextmanager
-def no_file_above(size):
-    """As on a disk that fills: no file of this process can grow beyond `size` bytes."""
-    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
 
 
 @pytest.mark.parametrize("workers", [1, 4])

@@ -1,5 +1,7 @@
 """Prototype networks, Proto-MAML and matching networks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,6 +36,15 @@ def test_proto_maml_gradient_agrees_with_central_differences(legend):
 
     _, grads = made.meta_gradient(theta, task, 0.0)
     check_direction(query_loss, theta, grads)
+
+
+def test_each_episode_draws_its_own_pixels_for_proto_maml():
+    made, theta = double("proto_maml", "open")
+    inner = made.settings.inner.model_copy(update={"pixels": 20})
+    made.settings = made.settings.model_copy(update={"inner": inner})
+    task = episode()
+    losses = [made.meta_gradient(theta, replace(task, seed=s), 0.0)[0] for s in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize("legend", LEGENDS)
