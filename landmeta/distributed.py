@@ -42,6 +42,11 @@ def together(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         _take_gpu(int(os.environ["LOCAL_RANK"]))
+    # Its functions take the process group of the moment they are imported as a default, and torch's
+    # optimisers import them: later, they would keep gloo's threads alive until the interpreter
+    # ends, where one that still frees a tensor aborts the process (pytorch pull request 179291).
+    import torch.distributed.nn  # noqa: F401
+
     # What lies on the CPU (scores) goes by gloo in any case.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
