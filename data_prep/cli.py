@@ -21,10 +21,19 @@ app = typer.Typer(no_args_is_help=True, help="Turn raw imagery with labels into 
 
 
 class Sen12msSplit(StrEnum):
-    """The two published splits of SEN12MS."""
+    """The two published splits of SEN12MS, and one by named or drawn regions."""
 
     fewshot = "fewshot"
     official = "official"
+    drawn = "drawn"
+
+
+class TaskKind(StrEnum):
+    """How the scenes of SEN12MS become tasks."""
+
+    scene = "scene"
+    region = "region"
+    season_shift = "season-shift"
 
 
 class Layout(StrEnum):
@@ -73,22 +82,87 @@ def earth(
 @prepares
 def sen12ms(
     root: Root,
+    out: Path,
     tile: Tile = 128,
-    bands: Bands = None,
-    split: Annotated[Sen12msSplit, typer.Option()] = Sen12msSplit.fewshot,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="As 'VV,VH,B2,B8A' or 'S1,B4'; order counts.", show_default="all 15"),
+    ] = None,
+    legend: Annotated[
+        str,
+        typer.Option(
+            help="igbp, igbp-simplified, igbp-simplified-no-savanna, lccs-lc, lccs-lu, lccs-hydro, "
+            "or a file."
+        ),
+    ] = "igbp-simplified",
+    label_band: Annotated[
+        str | None,
+        typer.Option(help="That a legend file explains: igbp, lccs-lc, lccs-lu or lccs-hydro."),
+    ] = None,
+    tasks: Annotated[
+        TaskKind,
+        typer.Option(help="Region x season, region over seasons, or train and test seasons."),
+    ] = TaskKind.scene,
+    train_seasons: Annotated[
+        str | None, typer.Option(help="Of a season shift; comma between.")
+    ] = None,
+    test_seasons: Annotated[
+        str | None, typer.Option(help="Of a season shift; comma between.")
+    ] = None,
+    same_regions: Annotated[
+        bool, typer.Option("--same-regions", help="Test a season shift in all regions.")
+    ] = False,
+    split: Annotated[
+        Sen12msSplit | None,
+        typer.Option(
+            help="Published lists, or regions by --val and --test.",
+            show_default="fewshot; drawn with --places",
+        ),
+    ] = None,
+    places: Annotated[
+        Path | None,
+        typer.Option(help="Polygons that are the regions: countries, ecoregions, your own."),
+    ] = None,
+    place_column: Annotated[str | None, typer.Option(help="Column of their names.")] = None,
+    val: HeldOut = "0.15",
+    test: HeldOut = "0.2",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
+    unpack_to: Annotated[
+        Path | None,
+        typer.Option(help="Folder to unpack archives to.", show_default="OUT.unpacked"),
+    ] = None,
     seed: Seed = 0,
+    workers: Workers = None,
+    quiet: bool = False,
 ) -> Source:
-    """SEN12MS as its archives unpack: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
+    """SEN12MS, unpacked or as archives: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
+    from data_prep.sen12ms import Places
     from data_prep.sen12ms import sen12ms as read
+    from data_prep.sen12ms_tasks import Tasks
 
+    if (places is None) != (place_column is None):
+        raise ConfigError(
+            "--places and --place-column go together",
+            remedy="name the file of polygons and its column of names",
+        )
     return read(
         root,
         bands=_names(bands),
+        legend=legend,
+        label_band=label_band,
         tile=tile,
-        split=split.value,
+        tasks=Tasks(
+            tasks.value, _seasons(train_seasons), _seasons(test_seasons), same_regions=same_regions
+        ),
+        split=None if split is None else split.value,
+        places=None if places is None or place_column is None else Places(places, place_column),
+        val=_held_out(val),
+        test=_held_out(test),
         limit=limit,
         seed=seed,
+        unpack_to=unpack_to or out.with_name(f"{out.name}.unpacked"),
+        workers=workers or default_workers(),
+        quiet=quiet,
     )
 
 
@@ -134,7 +208,7 @@ def rasters(
         str, typer.Option(help="Template of the labels, as '{region}/masks/{name}.png'.")
     ],
     legend: Annotated[
-        str, typer.Option(help="File of the legend, or igbp-simplified, or deepglobe.")
+        str, typer.Option(help="File of the legend, or the name of a built-in one, as igbp.")
     ],
     tile: Tile = 128,
     bands: Bands = None,
@@ -218,6 +292,10 @@ def synthetic(
 def _names(text: str | None) -> list[str] | None:
     """Names with commas between, or None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _seasons(text: str | None) -> tuple[Season, ...]:
+    return tuple(cast("list[Season]", _names(text) or []))  # the reader checks them
 
 
 def _held_out(text: str) -> list[str] | float:

@@ -95,6 +95,9 @@ def prepare(
         _check_regions(source, kept, left_out, list(bad.values()), images)
         if left_out.total():
             meta.notes.append(f"left out {left_out.total()} tiles {source.why_left_out}")
+        if source.missing:
+            lines = "".join(f"{name}\n" for name in source.missing)
+            (writer.folder / "missing.txt").write_text(lines, encoding="utf-8")
     return TaskSet(out)
 
 

@@ -69,6 +69,7 @@ class Source:
         regions: those that must get a tile.
         why_left_out: ends the sentence "left out 12 tiles …".
         unreadable: what the reader already found damaged and left out.
+        missing: files that images lack, which were therefore left out; listed in `missing.txt`.
     """
 
     meta: TaskSetMeta
@@ -77,3 +78,4 @@ class Source:
     regions: tuple[str, ...] = ()
     why_left_out: str = "without any labelled pixel"
     unreadable: tuple[Unreadable, ...] = ()
+    missing: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ from rasterio.windows import Window
 from rasterio.windows import bounds as window_bounds
 
 from data_prep.prepare import prepare
-from data_prep.sen12ms import ALL_BANDS, sen12ms
+from data_prep.patches import ALL_BANDS
+from data_prep.sen12ms import sen12ms
 from data_prep.sen12ms_splits import (
     FEWSHOT,
     FOLDERS,
@@ -244,7 +245,7 @@ def test_a_part_is_a_patch_and_says_what_it_reads(clean):
     assert [part.tiles for part in source.parts] == [4] * 8
 
 
-def test_incomplete_triplets_and_strange_files_are_left_out_and_noted(raw):
+def test_incomplete_triplets_and_strange_files_are_left_out_and_listed(raw, tmp_path):
     patch(raw, "s1").unlink()
     (raw / FOLDERS["spring"] / "s2_63" / "notes.txt").write_text("hello")
     (raw / FOLDERS["spring"] / "s2_63" / "ROIs1158_spring_s2_7_p1.tif").write_text("misplaced")
@@ -253,10 +254,12 @@ def test_incomplete_triplets_and_strange_files_are_left_out_and_noted(raw):
     assert {t.source for t in read(source) if t.task == "63/spring"} == {
         patch_path("s2", ("spring", 63), 2)
     }
-    (note,) = source.meta.notes
-    assert "spring 63" in note
-    assert "s1" in note
-    assert "p1" in note
+    (note,) = [n for n in source.meta.notes if "warning" not in n]
+    assert note == "left out 1 patches of spring 63 that have no s1 file: p1"
+    assert source.missing == (patch_path("s1", ("spring", 63), 1),)
+    made = prepare(source, tmp_path / "set", quiet=True)
+    listed = (made.folder / "missing.txt").read_text().splitlines()
+    assert listed == [patch_path("s1", ("spring", 63), 1)]
 
 
 def test_no_folder_and_no_triplet(tmp_path, raw):
@@ -274,7 +277,7 @@ def test_no_folder_and_no_triplet(tmp_path, raw):
 
 def test_no_scene_of_the_split(tmp_path):
     root = tree(tmp_path / "raw", {"spring": [2]}, patches=1, size=16)
-    with pytest.raises(SourceNotFound, match="fewshot split; its scene ids are 2"):
+    with pytest.raises(SourceNotFound, match="no scene of the fewshot split .* its scene ids are 2, its"):
         sen12ms(root, tile=16)
 
 
