@@ -17,7 +17,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -311,3 +311,14 @@ def check_room(folder: Path, needed: int, what: str) -> None:
             remedy="free disk space or choose a folder on another disk",
             path=folder,
         )
+
+
+def pickle_notes(names: Sequence[str]) -> list[str]:
+    """A note that names the pickles among some files, which nothing reads."""
+    pickles = [name for name in names if name.lower().endswith(PICKLES)]
+    return [f"not read, as loading a pickle can run code: {some(pickles)}"] if pickles else []
+
+
+def some(names: Sequence[str], most: int = 10) -> str:
+    """The first names of a list, to be read by people."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

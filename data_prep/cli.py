@@ -41,6 +41,8 @@ class Layout(StrEnum):
 
     sen12ms = "sen12ms"
     deepglobe = "deepglobe"
+    dfc2020 = "dfc2020"
+    dfc2020_parts = "dfc2020-parts"
 
 
 class DeepglobeSplit(StrEnum):
@@ -59,6 +61,13 @@ MinLabelled = Annotated[
 ]
 Workers = int | None
 """Of the shared options; for readers that have work for them before the source is made."""
+S1S2Bands = Annotated[
+    str | None,
+    typer.Option(help="As 'VV,VH,B2,B8A' or 'S1,B4'; order counts.", show_default="all 15"),
+]
+UnpackTo = Annotated[
+    Path | None, typer.Option(help="Folder to unpack archives to.", show_default="OUT.unpacked")
+]
 HeldOut = Annotated[
     str, typer.Option(help="Names of regions, comma between, or a share of them to draw.")
 ]
@@ -84,10 +93,7 @@ def sen12ms(
     root: Root,
     out: Path,
     tile: Tile = 128,
-    bands: Annotated[
-        str | None,
-        typer.Option(help="As 'VV,VH,B2,B8A' or 'S1,B4'; order counts.", show_default="all 15"),
-    ] = None,
+    bands: S1S2Bands = None,
     legend: Annotated[
         str,
         typer.Option(
@@ -127,10 +133,7 @@ def sen12ms(
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
-    unpack_to: Annotated[
-        Path | None,
-        typer.Option(help="Folder to unpack archives to.", show_default="OUT.unpacked"),
-    ] = None,
+    unpack_to: UnpackTo = None,
     seed: Seed = 0,
     workers: Workers = None,
     quiet: bool = False,
@@ -160,8 +163,38 @@ def sen12ms(
         test=_held_out(test),
         limit=limit,
         seed=seed,
-        unpack_to=unpack_to or out.with_name(f"{out.name}.unpacked"),
+        unpack_to=_unpack_to(unpack_to, out),
         workers=workers or default_workers(),
+        quiet=quiet,
+    )
+
+
+@app.command()
+@prepares
+def dfc2020(
+    root: Annotated[Path, typer.Argument(help="Folder of the raw data, or its archive.")],
+    out: Path,
+    tile: Tile = 128,
+    bands: S1S2Bands = None,
+    legend: Annotated[
+        str, typer.Option(help="igbp-simplified or igbp-simplified-no-savanna.")
+    ] = "igbp-simplified",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
+    unpack_to: UnpackTo = None,
+    seed: Seed = 0,
+    quiet: bool = False,
+) -> Source:
+    """DFC2020, a test set for SEN12MS with labels at 10 m: ROOT/ROIs0000_autumn/s2_Mumbai/….tif."""
+    from data_prep.dfc2020 import dfc2020 as read
+
+    return read(
+        root,
+        bands=_names(bands),
+        legend=legend,
+        tile=tile,
+        limit=limit,
+        seed=seed,
+        unpack_to=_unpack_to(unpack_to, out),
         quiet=quiet,
     )
 
@@ -260,14 +293,26 @@ def synthetic(
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ROOT.")] = False,
 ) -> None:
-    """Write made-up raw imagery in the exact layout of SEN12MS or DeepGlobe, to prepare next."""
+    """Write made-up raw imagery in the exact layout of a data set, to prepare next."""
     from data_prep.synthetic import write_deepglobe, write_sen12ms
+    from data_prep.synthetic_dfc2020 import CITIES, write_dfc2020
 
     if layout is Layout.sen12ms:
         write_sen12ms(
             root,
             scenes=regions,
             seasons=cast("list[Season]", _names(seasons)),  # it checks them
+            patches=images,
+            size=size or 256,
+            shift=shift,
+            seed=seed,
+            overwrite=overwrite,
+        )
+    elif layout is not Layout.deepglobe:
+        write_dfc2020(
+            root,
+            layout="cities" if layout is Layout.dfc2020 else "parts",
+            cities=min(regions, len(CITIES)),
             patches=images,
             size=size or 256,
             shift=shift,
@@ -286,7 +331,8 @@ def synthetic(
         )
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {root}")
-    console.print(f"next: landmeta prepare {layout.value} {root} --out DIR")
+    command = layout.value.removesuffix("-parts")
+    console.print(f"next: landmeta prepare {command} {root} --out DIR")
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -296,6 +342,10 @@ def _names(text: str | None) -> list[str] | None:
 
 def _seasons(text: str | None) -> tuple[Season, ...]:
     return tuple(cast("list[Season]", _names(text) or []))  # the reader checks them
+
+
+def _unpack_to(folder: Path | None, out: Path) -> Path:
+    return folder or out.with_name(f"{out.name}.unpacked")
 
 
 def _held_out(text: str) -> list[str] | float:

@@ -88,8 +88,9 @@ def _summarise(taskset: TaskSet) -> None:
     console.print(f"{len(taskset)} tiles of {size}, bands: {', '.join(taskset.bands)}")
     console.print("classes: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
     for note in meta.notes:
-        console.print(f"note: {note}")
+        console.print(note if note.startswith("warning: ") else f"note: {note}")
     console.print(f"written to {taskset.folder}")
+    verb = "train" if taskset.tasks("train") else "compare"
     console.print(
-        f"next: put 'taskset: {taskset.folder}' into a configuration, then 'landmeta train CONFIG'"
+        f"next: put 'taskset: {taskset.folder}' into a configuration, then 'landmeta {verb} CONFIG'"
     )

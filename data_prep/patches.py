@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ FILES: dict[str, tuple[str, ...]] = {
     "s2": S2_BANDS, "s1": S1_BANDS, "lc": LC_BANDS, "dfc": ("DFC2020",)
 }  # fmt: skip
 """Bands of each kind of file."""
+
+Windows = tuple[tuple[int, int, int, int], ...]
+"""(col_off, row_off, width, height) each, in pixels."""
 
 ALL_BANDS: dict[str, Band] = {
     **{f"S2_{name}": Band(name=f"S2_{name}", scale=1e-4, unit="reflectance") for name in S2_BANDS},
@@ -71,7 +75,7 @@ class Patch:
     s2: str
     s1: str
     label: str
-    windows: tuple[tuple[int, int, int, int], ...]
+    windows: Windows
     region: str
     season: str
     split: Split
@@ -133,6 +137,47 @@ def read_shape(path: Path, kind: str) -> Shape:
             crs,
             None if crs is None else tuple(dataset.bounds),
         )
+
+
+def first_shapes(patches: Iterable[Mapping[str, Path]]) -> dict[str, Shape]:
+    """The headers of the first patch that can be read, by kind of file.
+
+    Raises:
+        UnreadableFile: none can be read; said of the first.
+    """
+    first: UnreadableFile | None = None
+    for files in patches:
+        try:
+            return {kind: read_shape(path, kind) for kind, path in files.items()}
+        except UnreadableFile as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def dtype_of(bands: Sequence[Band], shapes: Mapping[str, Shape]) -> str:
+    """Of a task set: what holds the stored values of all its bands, in 4 bytes at most."""
+    dtype = np.result_type(*(shapes[m].dtype for m in sorted({b.name[:2].lower() for b in bands})))
+    return "float32" if dtype.kind == "f" else str(dtype)
+
+
+def plan_windows(
+    units: Sequence[tuple[str, str]], windows: Windows, limit: int | None, seed: int
+) -> list[Windows]:
+    """Which windows to cut from each patch: all, or as many as `limit` allows the patches' task."""
+    if limit is None:
+        return [windows] * len(units)
+    by_unit: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, unit in enumerate(units):
+        by_unit[unit].append(i)
+    plan: list[Windows] = [()] * len(units)
+    for unit, places in by_unit.items():
+        # Seeded by the unit too, so that its draw does not depend on what others exist.
+        rng = np.random.default_rng((seed, *"/".join(unit).encode()))
+        count = len(places) * len(windows)
+        for draw in np.sort(rng.permutation(count)[:limit]).tolist():
+            plan[places[draw // len(windows)]] += (windows[draw % len(windows)],)
+    return plan
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,27 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from data_prep.parallel import in_order
-from data_prep.patches import Patch, PatchCutter, Shape, choose_bands, read_shape
+from data_prep.patches import (
+    Patch,
+    PatchCutter,
+    Shape,
+    Windows,
+    choose_bands,
+    dtype_of,
+    first_shapes,
+    plan_windows,
+    read_shape,
+)
 from data_prep.places import footprints, place_all, read_places
 from data_prep.quarantine import Attempt, Unreadable, sort_out
 from data_prep.sen12ms_files import MODALITIES, Key, Triplets, find_triplets
 from data_prep.sen12ms_splits import DAMAGED, leak_notes, patch_path
 from data_prep.sen12ms_tasks import SplitName, Tasks, Unit, split_units
 from data_prep.source import Source
-from landmeta.errors import ConfigError, MissingCRS, SourceNotFound, UnreadableFile
+from landmeta.errors import ConfigError, MissingCRS, SourceNotFound
 from landmeta.legend import Legend, find_legend
-from landmeta.taskset import Band, Split, TaskSetMeta, tile_windows
+from landmeta.taskset import Split, TaskSetMeta, tile_windows
 
 LABEL_BANDS = ("igbp", "lccs-lc", "lccs-lu", "lccs-hydro")
 """The bands of a label file, in order; each is also the name of its legend."""
@@ -44,8 +52,6 @@ LEGENDS = {
     **{name: place for place, name in enumerate(LABEL_BANDS)},
 }
 """Built-in legends of SEN12MS and the band of a label file that each explains, from 0."""
-
-Windows = tuple[tuple[int, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def sen12ms(
     used = [(key, unit) for key, unit in zip(keys, units, strict=True) if unit in kept]
     _check_any(root, used, set(units), split, tasks)
     notes += _damaged_notes(key for key, _ in used)
-    shapes = _first_shapes(found, [key for key, _ in used])
+    shapes = first_shapes({m: found.path(key, m) for m in MODALITIES} for key, _ in used)
     height, width = shapes["s2"].height, shapes["s2"].width
     if tile > min(height, width):
         raise ConfigError(
@@ -145,7 +151,7 @@ def sen12ms(
         legend=labels,
         gsd=shapes["s2"].gsd,
         tile_size=tile,
-        dtype=_dtype(chosen, shapes),
+        dtype=dtype_of(chosen, shapes),
         options={
             "split": split,
             "tasks": tasks.kind,
@@ -162,7 +168,8 @@ def sen12ms(
         },
         notes=notes,
     )
-    plan = plan_windows(used, tuple(tile_windows(width, height, tile)), limit, seed)
+    names = [(tasks.season(unit), unit[1]) for _, unit in used]
+    plan = plan_windows(names, tuple(tile_windows(width, height, tile)), limit, seed)
     parts = [
         _patch(found, key, windows, unit, kept[unit], tasks)
         for (key, unit), windows in zip(used, plan, strict=True)
@@ -298,40 +305,3 @@ def _damaged_notes(keys: Iterable[Key]) -> list[str]:
     if any(patch_path("s1", key[:2], key[2]).endswith(DAMAGED) for key in keys):
         return [f"{DAMAGED} is known to be damaged: its Sentinel-1 bands are taken as no data"]
     return []
-
-
-def _first_shapes(found: Triplets, keys: Sequence[Key]) -> dict[str, Shape]:
-    """The headers of the first triplet that can be read."""
-    first: UnreadableFile | None = None
-    for key in keys:
-        try:
-            return {m: read_shape(found.path(key, m), m) for m in MODALITIES}
-        except UnreadableFile as error:
-            first = first or error
-    assert first is not None
-    raise first
-
-
-def _dtype(bands: Sequence[Band], shapes: Mapping[str, Shape]) -> str:
-    """Of a task set: what holds the stored values of all its bands, in 4 bytes at most."""
-    dtype = np.result_type(*(shapes[m].dtype for m in sorted({b.name[:2].lower() for b in bands})))
-    return "float32" if dtype.kind == "f" else str(dtype)
-
-
-def plan_windows(
-    used: Sequence[tuple[object, Unit]], windows: Windows, limit: int | None, seed: int
-) -> list[Windows]:
-    """Which windows to cut from each patch: all, or as many as `limit` allows each unit."""
-    if limit is None:
-        return [windows] * len(used)
-    by_unit: dict[Unit, list[int]] = defaultdict(list)
-    for i, (_, unit) in enumerate(used):
-        by_unit[unit].append(i)
-    plan: list[Windows] = [()] * len(used)
-    for unit, places in by_unit.items():
-        # Seeded by the unit too, so that its draw does not depend on what others exist.
-        rng = np.random.default_rng((seed, *"/".join(unit).encode()))
-        count = len(places) * len(windows)
-        for draw in np.sort(rng.permutation(count)[:limit]).tolist():
-            plan[places[draw // len(windows)]] += (windows[draw % len(windows)],)
-    return plan

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data_prep.archives import PICKLES, SUFFIXES
+from data_prep.archives import SUFFIXES, pickle_notes, some
 from data_prep.sen12ms_splits import FOLDERS, Season, patch_path
 from data_prep.unpacked import left_in_archive, unpack_all
 from landmeta.errors import ConfigError, SourceNotFound
@@ -92,12 +92,7 @@ def find_triplets(root: Path, unpack_to: Path | None = None, *, quiet: bool = Tr
         found.roots |= {(season, modality): root for season, _, _ in keys}
     others = list(_other_files(root))
     _add_archives(root, found, patches, others, unpack_to, quiet)
-    pickles = [name for name in others if name.lower().endswith(PICKLES)]
-    if pickles:
-        found.notes.append(
-            f"not read, as loading a pickle can run code: {_some(pickles)}; the published splits "
-            "are built in"
-        )
+    found.notes += [f"{note}; the published splits are built in" for note in pickle_notes(others)]
     everything, complete = set.union(*patches.values()), set.intersection(*patches.values())
     found.keys = sorted(complete)
     found.missing = [
@@ -160,7 +155,7 @@ def _add_archives(
         else:
             archives[place] = root / name
     if unpacked:
-        found.notes.append(f"archives not read, as their files are unpacked: {_some(unpacked)}")
+        found.notes.append(f"archives not read, as their files are unpacked: {some(unpacked)}")
     if not archives:
         return
     if unpack_to is None:
@@ -197,14 +192,10 @@ def _missing_notes(missing: list[Missing]) -> list[str]:
         lacking[one.scene, PurePosixPath(one.file).parent.name.partition("_")[0]].append(one.patch)
     notes = [
         f"left out {len(patches)} patches of {scene} that have no {modality} file: "
-        + _some([f"p{p}" for p in patches])
+        + some([f"p{p}" for p in patches])
         for (scene, modality), patches in lacking.items()
     ]
     if len(notes) > _SHOWN:
         rest = sum(map(len, list(lacking.values())[_SHOWN:]))
         notes[_SHOWN:] = [f"left out {rest} patches of other scenes; missing.txt lists all files"]
     return notes
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
