@@ -136,7 +136,7 @@ def sen12ms(
     kept = tasks.apply(splits)
     notes += _split_notes(set(units), splits, split, tasks) + tasks.notes(splits, kept)
     used = [(key, unit) for key, unit in zip(keys, units, strict=True) if unit in kept]
-    _check_any(root, used, set(units), split, tasks)
+    _check_any(root, kept, set(units), split, tasks)
     notes += _damaged_notes(key for key, _ in used)
     shapes = first_shapes({m: found.path(key, m) for m in MODALITIES} for key, _ in used)
     height, width = shapes["s2"].height, shapes["s2"].width
@@ -287,15 +287,21 @@ def _split_notes(
 
 
 def _check_any(
-    root: Path, used: Sequence[object], units: set[Unit], split: SplitName, tasks: Tasks
+    root: Path, kept: Mapping[Unit, Split], units: set[Unit], split: SplitName, tasks: Tasks
 ) -> None:
-    if used:
+    shift = tasks.kind == "season-shift"
+    lacking = [
+        what
+        for what, of in (("nothing to train on", "train"), ("nothing to test on", "test"))
+        if shift and of not in kept.values()
+    ]
+    if kept and not lacking:
         return
     ids = ", ".join(sorted({region for _, region in units}, key=lambda r: (len(r), r)))
     seasons = ", ".join(sorted({season for season, _ in units}))
     raise SourceNotFound(
-        f"holds no scene of the {split} split for tasks by {tasks.kind}; its scene ids are {ids}, "
-        f"its seasons {seasons}",
+        f"holds {lacking[0] if kept else 'no scene'} of the {split} split for tasks by "
+        f"{tasks.kind}; its scene ids are {ids}, its seasons {seasons}",
         remedy="choose another split or other seasons, or add the scenes",
         path=root,
     )

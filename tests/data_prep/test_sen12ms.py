@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 from rasterio.windows import bounds as window_bounds
 
-from data_prep.prepare import prepare
 from data_prep.patches import ALL_BANDS
+from data_prep.prepare import prepare
 from data_prep.sen12ms import sen12ms
 from data_prep.sen12ms_splits import (
     FEWSHOT,
@@ -277,7 +277,9 @@ def test_no_folder_and_no_triplet(tmp_path, raw):
 
 def test_no_scene_of_the_split(tmp_path):
     root = tree(tmp_path / "raw", {"spring": [2]}, patches=1, size=16)
-    with pytest.raises(SourceNotFound, match="no scene of the fewshot split .* its scene ids are 2, its"):
+    with pytest.raises(
+        SourceNotFound, match=r"no scene of the fewshot split .* its scene ids are 2, its"
+    ):
         sen12ms(root, tile=16)
 
 
