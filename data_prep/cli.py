@@ -71,6 +71,13 @@ UnpackTo = Annotated[
 HeldOut = Annotated[
     str, typer.Option(help="Names of regions, comma between, or a share of them to draw.")
 ]
+OfDrawn = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a drawn split: names of regions, or a share of them.",
+        show_default="0.15 and 0.2",
+    ),
+]
 
 
 @app.command()
@@ -130,8 +137,8 @@ def sen12ms(
         typer.Option(help="Polygons that are the regions: countries, ecoregions, your own."),
     ] = None,
     place_column: Annotated[str | None, typer.Option(help="Column of their names.")] = None,
-    val: HeldOut = "0.15",
-    test: HeldOut = "0.2",
+    val: OfDrawn = None,
+    test: OfDrawn = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
     unpack_to: UnpackTo = None,
     seed: Seed = 0,
@@ -159,8 +166,8 @@ def sen12ms(
         ),
         split=None if split is None else split.value,
         places=None if places is None or place_column is None else Places(places, place_column),
-        val=_held_out(val),
-        test=_held_out(test),
+        val=None if val is None else _held_out(val),
+        test=None if test is None else _held_out(test),
         limit=limit,
         seed=seed,
         unpack_to=_unpack_to(unpack_to, out),

@@ -72,8 +72,8 @@ def sen12ms(
     tasks: Tasks | None = None,
     split: SplitName | None = None,
     places: Places | None = None,
-    val: Iterable[str] | float = 0.15,
-    test: Iterable[str] | float = 0.2,
+    val: Iterable[str] | float | None = None,
+    test: Iterable[str] | float | None = None,
     limit: int | None = None,
     seed: int = 0,
     unpack_to: Path | None = None,
@@ -99,8 +99,9 @@ def sen12ms(
             and with `places` `drawn`, which is the only one possible then.
         places: polygons that are the regions. A patch belongs to the one place that it meets; what
             meets none or several is left out.
-        val: of a drawn split, names of the regions for validation, or a share of all regions.
-        test: same for the final test.
+        val: of a drawn split, names of the regions for validation, or a share of all regions; 0.15
+            by default.
+        test: same for the final test; 0.2 by default.
         limit: at most this many tiles per task, drawn with `seed`; all by default.
         seed: of the draws.
         unpack_to: working folder for archives; see `find_triplets`.
@@ -120,7 +121,7 @@ def sen12ms(
     root, tasks = Path(root), tasks or Tasks()
     chosen, (labels, label) = choose_bands(bands), _choose_labels(legend, label_band)
     tasks.check()
-    split = _choose_split(split, places)
+    split = _choose_split(split, places, named=val is not None or test is not None)
     _check_numbers(tile, limit)
     found = find_triplets(root, unpack_to, quiet=quiet)
     notes, keys = list(found.notes), found.keys
@@ -132,7 +133,13 @@ def sen12ms(
         keys, regions, unread, more = _placed(found, places, workers)
         notes += more
     units: list[Unit] = [(key[0], region) for key, region in zip(keys, regions, strict=True)]
-    splits = split_units(set(units), split, val=val, test=test, seed=seed)
+    splits = split_units(
+        set(units),
+        split,
+        val=0.15 if val is None else val,
+        test=0.2 if test is None else test,
+        seed=seed,
+    )
     kept = tasks.apply(splits)
     notes += _split_notes(set(units), splits, split, tasks) + tasks.notes(splits, kept)
     used = [(key, unit) for key, unit in zip(keys, units, strict=True) if unit in kept]
@@ -207,13 +214,14 @@ def _choose_labels(legend: str, band: str | None) -> tuple[Legend, int]:
         return find_legend(legend), LEGENDS[legend]
     if not Path(legend).exists():
         raise ConfigError(
-            f"{legend!r} is neither a legend of SEN12MS nor a file",
+            "is neither a legend of SEN12MS nor a file",
             remedy=f"choose {', '.join(LEGENDS)}, or name a file",
+            path=legend,
         )
     return find_legend(legend), LABEL_BANDS.index(band or "igbp")
 
 
-def _choose_split(split: SplitName | None, places: Places | None) -> SplitName:
+def _choose_split(split: SplitName | None, places: Places | None, *, named: bool) -> SplitName:
     if split not in (None, "fewshot", "official", "drawn"):
         raise ConfigError(
             f"split {split!r} is not possible", remedy="choose fewshot, official or drawn"
@@ -223,7 +231,13 @@ def _choose_split(split: SplitName | None, places: Places | None) -> SplitName:
             f"the {split} split is one of scene ids, not of places",
             remedy="leave --split out, and name or draw places with --val and --test",
         )
-    return split or ("fewshot" if places is None else "drawn")
+    chosen: SplitName = split or ("fewshot" if places is None else "drawn")
+    if named and chosen != "drawn":
+        raise ConfigError(
+            f"regions for validation or testing are named, but the {chosen} split has its own",
+            remedy="add --split drawn, or leave --val and --test out",
+        )
+    return chosen
 
 
 def _check_numbers(tile: int, limit: int | None) -> None:

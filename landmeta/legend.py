@@ -287,7 +287,8 @@ def find_legend(text: str) -> Legend:
         return read_legend(_FILES / f"{text}.yaml")
     if not Path(text).exists():
         raise ConfigError(
-            f"{text!r} is neither a built-in legend nor a file",
-            remedy=f"choose {', '.join(KNOWN_LEGENDS)}, or name a file",
+            "is not a legend: neither a built-in one nor a file",
+            remedy=f"choose {', '.join(KNOWN_LEGENDS)}, or name a file that says 'classes: …'",
+            path=text,
         )
     return read_legend(Path(text))

@@ -96,7 +96,7 @@ def test_a_legend_file_explains_the_band_it_is_for(raw, tmp_path):
 @pytest.mark.parametrize(
     ("legend", "band", "message"),
     [
-        ("deepglobe", None, "no legend of SEN12MS|neither a legend of SEN12MS"),
+        ("deepglobe", None, "neither a legend of SEN12MS"),
         ("lccs", None, "neither a legend of SEN12MS nor a file"),
         ("lccs-lc", "igbp", "does not explain the label band igbp"),
         ("igbp", "modis", "no label band 'modis'"),
@@ -285,6 +285,12 @@ def test_a_drawn_split_by_names_and_by_shares(raw):
     shares = tasks_of(sen12ms(raw, tile=32, split="drawn", val=0.2, test=0.4))
     assert {of: len({t.split("/")[0] for t, o in shares.items() if o == of})
             for of in ("train", "val", "test")} == {"train": 3, "val": 1, "test": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize("split", [None, "fewshot", "official"])
+def test_regions_cannot_be_named_beside_a_published_split(raw, split):
+    with pytest.raises(ConfigError, match="has its own"):
+        sen12ms(raw, tile=32, split=split, test=["57"])
 
 
 def test_the_hold_out_by_region_takes_all_seasons_of_its_ids():
