@@ -36,7 +36,10 @@ _ABSENT = 2**64 - 1
 
 
 def new_array(path: Path, shape: tuple[int, ...], dtype: str, fill: int | bool) -> None:
-    """Make an array (tile, …) without tiles; tiles all of `fill` take no room."""
+    """Describe an array (tile, …), as yet of no tiles; tiles all of `fill` take no room.
+
+    Shards that are there already stay.
+    """
     zarr.create_array(
         path,
         shape=(0, *shape),
@@ -68,7 +71,6 @@ def write_shard(path: Path, chunks: Sequence[bytes | None]) -> None:
         OSError: the disk is full or not writable.
     """
     if not any(chunks):
-        path.unlink(missing_ok=True)  # of an earlier start
         return
     index, end = b"", 0
     for chunk in (*chunks, *[None] * (SHARD - len(chunks))):

@@ -133,6 +133,11 @@ class EncodedTile:
     label: bytes | None
     valid: bytes | None
 
+    @property
+    def stored(self) -> int:
+        """Bytes of the arrays."""
+        return sum(len(chunk or b"") for chunk in (self.image, self.label, self.valid))
+
 
 def encode_tiles(tiles: Sequence[SourceTile], meta: TaskSetMeta) -> list[EncodedTile]:
     """Check tiles against the metadata of their set, and compress them.
@@ -193,8 +198,8 @@ class TaskSetWriter:
         folder: of the task set; made if it is not there.
         meta: of the set; `close` adds splits and versions.
         rows: folder for the rows.
-        shards: of an earlier writer, with the same folders, that are to be kept; what is there
-            beyond them is written again.
+        shards: of an earlier writer, with the same folders, that are kept; nothing else of the
+            set is there.
     """
 
     def __init__(self, folder: Path, meta: TaskSetMeta, rows: Path, shards: int = 0) -> None:
@@ -205,10 +210,9 @@ class TaskSetWriter:
         self._tiles: list[EncodedTile] = []
         size, bands = meta.tile_size, len(meta.bands)
         rows.mkdir(parents=True, exist_ok=True)
-        if not shards:
-            new_array(folder / "images.zarr", (bands, size, size), meta.dtype, 0)
-            new_array(folder / "labels.zarr", (size, size), "uint8", IGNORE)
-            new_array(folder / "valid.zarr", (bands, size, size), "bool", True)
+        new_array(folder / "images.zarr", (bands, size, size), meta.dtype, 0)
+        new_array(folder / "labels.zarr", (size, size), "uint8", IGNORE)
+        new_array(folder / "valid.zarr", (bands, size, size), "bool", True)
 
     def add(self, tile: SourceTile) -> None:
         """Append one tile (image and label in the set's tile size, bands in the set's order)."""
