@@ -187,17 +187,22 @@ class _Run:
         if isinstance(done, Unreadable):
             self._untold.append(done)
             self._set_aside([done])
-        else:
-            for number in range(skip, len(done.tiles)):
-                with self._writing():
-                    if self._writer.put(done.tiles[number]):
-                        self._shard_is_whole(number + 1)
-            self._kept[part.region] += len(done.tiles)
-            self._left_out[part.region] += done.left_out
+            self._part += 1
+            return
+        for number, tile in enumerate(done.tiles[skip:], skip + 1):
+            with self._writing():
+                whole = self._writer.put(tile)
+                if whole and number < len(done.tiles):
+                    self._make_safe(number)
+        self._kept[part.region] += len(done.tiles)
+        self._left_out[part.region] += done.left_out
         self._part += 1
+        if self._writer.is_even:
+            with self._writing():
+                self._make_safe(0)
 
-    def _shard_is_whole(self, tiles: int) -> None:
-        """Make it safe, if it is time to; it ends with so many tiles of the part at hand."""
+    def _make_safe(self, tiles: int) -> None:
+        """If it is time to: all shards are whole, after so many tiles of the part to do next."""
         if time.monotonic() - self._safe < SAFE_EVERY:
             return
         self._place.note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 import landmeta
 from data_prep.cut_encode import CutAndEncode
@@ -22,6 +24,28 @@ from landmeta.errors import TooLittleDisk
 from landmeta.taskset import TaskSetMeta
 
 _DIGEST = 16
+
+
+class _Stable(pickle.Pickler):
+    """Equal things pickle alike, in every process."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.fast = True  # what is one object and what are two does not matter
+
+    def reducer_override(self, thing: object) -> Any:  # noqa: ANN401
+        """Models, of which a set would be pickled, as JSON."""
+        if isinstance(thing, BaseModel):
+            return type(thing).model_validate_json, (thing.model_dump_json(),)
+        return NotImplemented
+
+
+def _pickled(thing: object) -> bytes:
+    file = io.BytesIO()
+    _Stable(file).dump(thing)
+    return file.getvalue()
+
+
 SAMPLES = 8
 """Parts that are cut to see how well tiles compress, where that decides whether they fit."""
 
@@ -55,7 +79,7 @@ def survey(source: Source) -> Survey:
     sizes, digests, plan = [], bytearray(), hashlib.sha256()
     images, tiles = 0.0, 0
     for part in source.parts:
-        found, pickled = [stat(file) for file in part.files], pickle.dumps(part, protocol=5)
+        found, pickled = [stat(file) for file in part.files], _pickled(part)
         digests += hashlib.blake2b(pickled + repr(found).encode(), digest_size=_DIGEST).digest()
         plan.update(pickled)
         sizes.append(part.share * sum(size for size, _ in found))
@@ -81,7 +105,7 @@ def settings(source: Source, found: Survey) -> dict[str, Any]:
         "landmeta": landmeta.__version__,
         **json.loads(meta),
         "images and splits": found.plan,
-        "how to cut": hashlib.sha256(pickle.dumps(source.cut, protocol=5)).hexdigest(),
+        "how to cut": hashlib.sha256(_pickled(source.cut)).hexdigest(),
     }
 
 

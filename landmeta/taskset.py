@@ -227,6 +227,11 @@ class TaskSetWriter:
         self._flush()
         return True
 
+    @property
+    def is_even(self) -> bool:
+        """True if no tile waits for others to fill a shard."""
+        return not self._tiles
+
     def _flush(self) -> None:
         for path, chunks in zip(
             self.files(self.shards),
