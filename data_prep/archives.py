@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
-from landmeta.errors import ConfigError, UnreadableFile, UnsafeFile
+from landmeta.errors import TooLittleDisk, UnreadableFile, UnsafeFile
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 PICKLES = (".pkl", ".pickle", ".p", ".joblib")
@@ -299,14 +299,14 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     """Refuse to begin what the disk has no room for.
 
     Raises:
-        ConfigError: fewer than `needed` bytes are free where `folder` is or will be.
+        TooLittleDisk: fewer than `needed` bytes are free where `folder` is or will be.
     """
     here = folder.absolute()
     while not here.exists():
         here = here.parent
     free = shutil.disk_usage(here).free
     if needed > free:
-        raise ConfigError(
+        raise TooLittleDisk(
             f"{what} needs about {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free",
             remedy="free disk space or choose a folder on another disk",
             path=folder,

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from data_prep.options import prepares
-from data_prep.parallel import default_workers
 from landmeta.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -146,6 +145,7 @@ def sen12ms(
     quiet: bool = False,
 ) -> Source:
     """SEN12MS, unpacked or as archives: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
+    from data_prep.parallel import default_workers
     from data_prep.sen12ms import Places
     from data_prep.sen12ms import sen12ms as read
     from data_prep.sen12ms_tasks import Tasks
@@ -223,6 +223,7 @@ def deepglobe(
 ) -> Source:
     """DeepGlobe land cover: ROOT/{id}_sat.jpg with {id}_mask.png."""
     from data_prep.deepglobe import deepglobe as read
+    from data_prep.parallel import default_workers
 
     return read(
         root,

@@ -98,7 +98,7 @@ def dfc2020(
 
     Raises:
         ConfigError: an unknown band or legend, a tile larger than a patch, or an archive and no
-            folder or room to unpack it.
+            folder to unpack it to.
         SourceNotFound: no such folder, or no patch with s2, s1 and dfc in it.
         UnreadableFile: no patch can be read (single ones are set aside), or the archive is damaged.
         UnsafeFile: the archive holds what it should not.

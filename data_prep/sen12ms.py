@@ -110,7 +110,7 @@ def sen12ms(
 
     Raises:
         ConfigError: an unknown band, legend, split or kind of task; options that do not go
-            together; a tile larger than a patch; archives and no folder or room to unpack them.
+            together; a tile larger than a patch; archives and no folder to unpack them to.
         SourceNotFound: no such folder, or nothing in it for these tasks.
         UnreadableFile: no patch can be read (single ones are set aside as they are met), or an
             archive is damaged.

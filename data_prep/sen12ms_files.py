@@ -80,7 +80,8 @@ def find_triplets(root: Path, unpack_to: Path | None = None, *, quiet: bool = Tr
 
     Raises:
         SourceNotFound: no such folder, or no whole triplet in it.
-        ConfigError: there are archives, but no folder to unpack them to, or no room in it.
+        ConfigError: there are archives, but no folder to unpack them to.
+        TooLittleDisk: that folder has no room for them.
         UnsafeFile, UnreadableFile: an archive is not what it says, or damaged.
         WriteFailed: the disk is full or not writable.
     """

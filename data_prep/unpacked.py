@@ -54,8 +54,8 @@ def unpack_all(
         quiet: no progress bar.
 
     Raises:
-        ConfigError: the disk has no room for what is to be unpacked, or another process works in
-            this folder.
+        TooLittleDisk: the disk has no room for what is to be unpacked.
+        ConfigError: another process unpacks into this folder.
         UnsafeFile, UnreadableFile: as in `data_prep.archives.unpack`.
         WriteFailed: the disk is full or not writable.
     """

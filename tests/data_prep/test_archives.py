@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from data_prep.archives import Limits, safe_path, unpack, unpacked_size
 from data_prep.unpacked import left_in_archive, unpack_all
-from landmeta.errors import ConfigError, UnreadableFile, UnsafeFile, WriteFailed
+from landmeta.errors import ConfigError, TooLittleDisk, UnreadableFile, UnsafeFile, WriteFailed
 
 FILES = {"a/one.tif": b"1" * 700, "a/b/two.tif": os.urandom(3000), "readme.txt": b"hello"}
 
@@ -363,7 +363,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, mon
     monkeypatch.setattr(
         "data_prep.archives.shutil.disk_usage", lambda _: SimpleNamespace(free=2000)
     )
-    with pytest.raises(ConfigError, match="needs about"):
+    with pytest.raises(TooLittleDisk, match="needs about"):
         all_of(tmp_path)
     assert [p.name for p in (tmp_path / "work").iterdir()] == [".lock"]
 
