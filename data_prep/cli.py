@@ -146,8 +146,8 @@ def sen12ms(
 ) -> Source:
     """SEN12MS, unpacked or as archives: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
     from data_prep.parallel import default_workers
-    from data_prep.sen12ms import Places
     from data_prep.sen12ms import sen12ms as read
+    from data_prep.sen12ms_options import Places
     from data_prep.sen12ms_tasks import Tasks
 
     if (places is None) != (place_column is None):

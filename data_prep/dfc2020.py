@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_prep.archives import is_archive, pickle_notes, some
+from data_prep.patch_cutter import PatchCutter
 from data_prep.patches import (
     Patch,
-    PatchCutter,
     Shape,
     choose_bands,
     dtype_of,

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from data_prep.parallel import in_order
+from data_prep.patch_cutter import PatchCutter
 from data_prep.patches import (
     Patch,
-    PatchCutter,
     Shape,
     Windows,
     choose_bands,
@@ -37,29 +36,18 @@ from data_prep.patches import (
 from data_prep.places import footprints, place_all, read_places
 from data_prep.quarantine import Attempt, Unreadable, sort_out
 from data_prep.sen12ms_files import MODALITIES, Key, Triplets, find_triplets
+from data_prep.sen12ms_options import (
+    LABEL_BANDS,
+    Places,
+    check_numbers,
+    choose_labels,
+    choose_split,
+)
 from data_prep.sen12ms_splits import DAMAGED, leak_notes, patch_path
 from data_prep.sen12ms_tasks import SplitName, Tasks, Unit, split_units
 from data_prep.source import Source
 from landmeta.errors import ConfigError, MissingCRS, SourceNotFound
-from landmeta.legend import Legend, find_legend
 from landmeta.taskset import Split, TaskSetMeta, tile_windows
-
-LABEL_BANDS = ("igbp", "lccs-lc", "lccs-lu", "lccs-hydro")
-"""The bands of a label file, in order; each is also the name of its legend."""
-LEGENDS = {
-    "igbp-simplified": 0,
-    "igbp-simplified-no-savanna": 0,
-    **{name: place for place, name in enumerate(LABEL_BANDS)},
-}
-"""Built-in legends of SEN12MS and the band of a label file that each explains, from 0."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """A map whose polygons are the regions: the file, and the column of their names."""
-
-    file: Path
-    column: str
 
 
 def sen12ms(
@@ -83,13 +71,13 @@ def sen12ms(
     """Read SEN12MS, cut into tiles.
 
     Stored values are the files' own; `Band.scale` says what they mean. What is not valid:
-    `data_prep.patches.PatchCutter`. The Sentinel-1 file known to be damaged is taken as no data.
+    `data_prep.patch_cutter.PatchCutter`. The Sentinel-1 file known to be damaged is no data.
     Tiles without any label are left out.
 
     Args:
         root: folder with the season folders, or with the archives.
         bands: which to keep, in that order; all 15 by default. See `choose_bands`.
-        legend: one of `LEGENDS`, or a file.
+        legend: one of `data_prep.sen12ms_options.LEGENDS`, or a file.
         label_band: one of `LABEL_BANDS`: which the legend of a file explains; IGBP by default.
         tile: side of a tile in pixels; the tiles of a patch do not overlap each other.
         tasks: how scenes become tasks; a region in a season each, by default.
@@ -119,10 +107,10 @@ def sen12ms(
         MissingCRS: the places, or a patch to be placed, have no coordinate reference system.
     """
     root, tasks = Path(root), tasks or Tasks()
-    chosen, (labels, label) = choose_bands(bands), _choose_labels(legend, label_band)
+    chosen, (labels, label) = choose_bands(bands), choose_labels(legend, label_band)
     tasks.check()
-    split = _choose_split(split, places, named=val is not None or test is not None)
-    _check_numbers(tile, limit)
+    split = choose_split(split, places, named=val is not None or test is not None)
+    check_numbers(tile, limit)
     found = find_triplets(root, unpack_to, quiet=quiet)
     notes, keys = list(found.notes), found.keys
     unread: list[Unreadable] = []
@@ -197,56 +185,6 @@ def _patch(
 ) -> Patch:
     s2, s1, lc = (str(found.path(key, modality)) for modality in MODALITIES)
     return Patch(s2, s1, lc, windows, unit[1], tasks.season(unit), split)
-
-
-def _choose_labels(legend: str, band: str | None) -> tuple[Legend, int]:
-    """The legend, and the place of the band it explains, from 0."""
-    if band is not None and band not in LABEL_BANDS:
-        raise ConfigError(
-            f"there is no label band {band!r}", remedy=f"choose {', '.join(LABEL_BANDS)}"
-        )
-    if legend in LEGENDS:
-        if band not in (None, LABEL_BANDS[LEGENDS[legend]]):
-            raise ConfigError(
-                f"the legend {legend} does not explain the label band {band}",
-                remedy="leave the band out: a built-in legend has its own",
-            )
-        return find_legend(legend), LEGENDS[legend]
-    if not Path(legend).exists():
-        raise ConfigError(
-            "is neither a legend of SEN12MS nor a file",
-            remedy=f"choose {', '.join(LEGENDS)}, or name a file",
-            path=legend,
-        )
-    return find_legend(legend), LABEL_BANDS.index(band or "igbp")
-
-
-def _choose_split(split: SplitName | None, places: Places | None, *, named: bool) -> SplitName:
-    if split not in (None, "fewshot", "official", "drawn"):
-        raise ConfigError(
-            f"split {split!r} is not possible", remedy="choose fewshot, official or drawn"
-        )
-    if places is not None and split in ("fewshot", "official"):
-        raise ConfigError(
-            f"the {split} split is one of scene ids, not of places",
-            remedy="leave --split out, and name or draw places with --val and --test",
-        )
-    chosen: SplitName = split or ("fewshot" if places is None else "drawn")
-    if named and chosen != "drawn":
-        raise ConfigError(
-            f"regions for validation or testing are named, but the {chosen} split has its own",
-            remedy="add --split drawn, or leave --val and --test out",
-        )
-    return chosen
-
-
-def _check_numbers(tile: int, limit: int | None) -> None:
-    for what, wrong, remedy in (
-        (f"tile {tile}", tile < 8, "choose a tile of at least 8 pixels"),
-        (f"limit {limit}", limit is not None and limit < 1, "choose at least 1 tile per task"),
-    ):
-        if wrong:
-            raise ConfigError(f"{what} is not possible", remedy=remedy)
 
 
 def _shape_of(found: Triplets, key: Key) -> Shape:

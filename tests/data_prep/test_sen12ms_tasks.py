@@ -12,7 +12,8 @@ from shapely.geometry import box
 from data_prep.patches import ALL_BANDS, choose_bands
 from data_prep.places import footprints
 from data_prep.prepare import prepare
-from data_prep.sen12ms import LABEL_BANDS, LEGENDS, Places, sen12ms
+from data_prep.sen12ms import sen12ms
+from data_prep.sen12ms_options import LABEL_BANDS, LEGENDS, Places
 from data_prep.sen12ms_splits import (
     DAMAGED,
     FEWSHOT,
