@@ -31,7 +31,7 @@ import landmeta.train as training
 from landmeta import distributed
 from landmeta.config import TrainConfig
 from landmeta.device import choose_device, describe
-from landmeta.legend import KNOWN_LEGENDS
+from landmeta.legend import find_legend
 from landmeta.losses import to_batch
 from landmeta.meta.inner import gradient
 from landmeta.taskset import Band, SourceTile, TaskSet, TaskSetMeta, write_taskset
@@ -55,7 +55,7 @@ LATENCY = 20e-6
 
 def make_tiles(folder: Path, tile: int) -> TaskSet:
     """Four training regions and one for validation, 16 noisy tiles each."""
-    rng, legend = np.random.default_rng(0), KNOWN_LEGENDS["igbp-simplified"]
+    rng, legend = np.random.default_rng(0), find_legend("igbp-simplified")
     tiles = [
         SourceTile(
             image=rng.integers(0, 10_000, (BANDS, tile, tile)).astype(np.uint16),

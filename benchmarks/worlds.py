@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.prepare import prepare
 from data_prep.rasters import rasters
 from data_prep.sen12ms import sen12ms
-from data_prep.source import prepare
 from data_prep.synthetic import write_sen12ms
-from landmeta.legend import KNOWN_LEGENDS, Legend, read_legend
+from landmeta.legend import Legend, find_legend, read_legend
 from landmeta.taskset import TaskSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,11 +57,11 @@ def worlds(name: str, data: Path | None, work: Path) -> Iterator[World]:
     """The worlds of a benchmark; `data` holds the raw imagery of those that are real."""
     data = data or Path()
     if name == "modis":
-        made = _modis(data, work / "taskset", KNOWN_LEGENDS["igbp-simplified"])
+        made = _modis(data, work / "taskset", find_legend("igbp-simplified"))
         yield World("modis", made, made, work)
     elif name == "open":
-        made = _modis(data, work / "taskset", KNOWN_LEGENDS["igbp-simplified"])
-        fine = _modis(data, work / "fine", KNOWN_LEGENDS["igbp"])
+        made = _modis(data, work / "taskset", find_legend("igbp-simplified"))
+        fine = _modis(data, work / "fine", find_legend("igbp"))
         yield World("other classes", made, fine, work, legend="open")
     elif name == "dubai":
         for i, area in enumerate(DUBAI_AREAS):

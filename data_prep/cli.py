@@ -8,24 +8,31 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from data_prep.parallel import default_workers
+from data_prep.options import prepares
 from landmeta.errors import ConfigError
 
 if TYPE_CHECKING:
     from data_prep.sen12ms_splits import Season
     from data_prep.source import Source
-    from landmeta.taskset import TaskSet
 
 app = typer.Typer(no_args_is_help=True, help="Turn raw imagery with labels into a task set.")
 
 
 class Sen12msSplit(StrEnum):
-    """The two published splits of SEN12MS."""
+    """The two published splits of SEN12MS, and one by named or drawn regions."""
 
     fewshot = "fewshot"
     official = "official"
+    drawn = "drawn"
+
+
+class TaskKind(StrEnum):
+    """How the scenes of SEN12MS become tasks."""
+
+    scene = "scene"
+    region = "region"
+    season_shift = "season-shift"
 
 
 class Layout(StrEnum):
@@ -33,6 +40,8 @@ class Layout(StrEnum):
 
     sen12ms = "sen12ms"
     deepglobe = "deepglobe"
+    dfc2020 = "dfc2020"
+    dfc2020_parts = "dfc2020-parts"
 
 
 class DeepglobeSplit(StrEnum):
@@ -43,72 +52,164 @@ class DeepglobeSplit(StrEnum):
 
 
 Root = Annotated[Path, typer.Argument(help="Folder of the raw data.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the task set to write.")]
 Tile = Annotated[int, typer.Option(min=8, help="Side of a tile in pixels.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")]
 Seed = Annotated[int, typer.Option(help="Of everything drawn at random.")]
 Bands = Annotated[str | None, typer.Option(help="Names of the bands, comma between; order counts.")]
 MinLabelled = Annotated[
     float, typer.Option(min=0, max=1, help="Least share of labelled pixels of a tile.")
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads that read.", show_default="one a core, at most 8"),
+Workers = int | None
+"""Of the shared options; for readers that have work for them before the source is made."""
+S1S2Bands = Annotated[
+    str | None,
+    typer.Option(help="As 'VV,VH,B2,B8A' or 'S1,B4'; order counts.", show_default="all 15"),
+]
+UnpackTo = Annotated[
+    Path | None, typer.Option(help="Folder to unpack archives to.", show_default="OUT.unpacked")
 ]
 HeldOut = Annotated[
     str, typer.Option(help="Names of regions, comma between, or a share of them to draw.")
 ]
+OfDrawn = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a drawn split: names of regions, or a share of them.",
+        show_default="0.15 and 0.2",
+    ),
+]
 
 
 @app.command()
+@prepares
 def earth(
-    out: Out,
     tile: Tile = 64,
     ndvi: Annotated[
         bool, typer.Option("--ndvi/--rgb", help="Five bands (84 MB to fetch) or RGB (32 MB).")
     ] = True,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Source:
     """A real sample of the whole Earth: 57 regions at 0.05 degree, fetched once and cached."""
     from data_prep.earth import earth as read
 
-    _prepare(read(tile=tile, ndvi=ndvi), out, overwrite, quiet)
+    return read(tile=tile, ndvi=ndvi)
 
 
 @app.command()
+@prepares
 def sen12ms(
     root: Root,
-    out: Out,
+    out: Path,
     tile: Tile = 128,
-    bands: Bands = None,
-    split: Annotated[Sen12msSplit, typer.Option()] = Sen12msSplit.fewshot,
+    bands: S1S2Bands = None,
+    legend: Annotated[
+        str,
+        typer.Option(
+            help="igbp, igbp-simplified, igbp-simplified-no-savanna, lccs-lc, lccs-lu, lccs-hydro, "
+            "or a file."
+        ),
+    ] = "igbp-simplified",
+    label_band: Annotated[
+        str | None,
+        typer.Option(help="That a legend file explains: igbp, lccs-lc, lccs-lu or lccs-hydro."),
+    ] = None,
+    tasks: Annotated[
+        TaskKind,
+        typer.Option(help="Region x season, region over seasons, or train and test seasons."),
+    ] = TaskKind.scene,
+    train_seasons: Annotated[
+        str | None, typer.Option(help="Of a season shift; comma between.")
+    ] = None,
+    test_seasons: Annotated[
+        str | None, typer.Option(help="Of a season shift; comma between.")
+    ] = None,
+    same_regions: Annotated[
+        bool, typer.Option("--same-regions", help="Test a season shift in all regions.")
+    ] = False,
+    split: Annotated[
+        Sen12msSplit | None,
+        typer.Option(
+            help="Published lists, or regions by --val and --test.",
+            show_default="fewshot; drawn with --places",
+        ),
+    ] = None,
+    places: Annotated[
+        Path | None,
+        typer.Option(help="Polygons that are the regions: countries, ecoregions, your own."),
+    ] = None,
+    place_column: Annotated[str | None, typer.Option(help="Column of their names.")] = None,
+    val: OfDrawn = None,
+    test: OfDrawn = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
+    unpack_to: UnpackTo = None,
     seed: Seed = 0,
     workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
-    """SEN12MS as its archives unpack: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
+    quiet: bool = False,
+) -> Source:
+    """SEN12MS, unpacked or as archives: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
+    from data_prep.parallel import default_workers
     from data_prep.sen12ms import sen12ms as read
+    from data_prep.sen12ms_options import Places
+    from data_prep.sen12ms_tasks import Tasks
 
-    source = read(
+    if (places is None) != (place_column is None):
+        raise ConfigError(
+            "--places and --place-column go together",
+            remedy="name the file of polygons and its column of names",
+        )
+    return read(
         root,
         bands=_names(bands),
+        legend=legend,
+        label_band=label_band,
         tile=tile,
-        split=split.value,
+        tasks=Tasks(
+            tasks.value, _seasons(train_seasons), _seasons(test_seasons), same_regions=same_regions
+        ),
+        split=None if split is None else split.value,
+        places=None if places is None or place_column is None else Places(places, place_column),
+        val=None if val is None else _held_out(val),
+        test=None if test is None else _held_out(test),
         limit=limit,
         seed=seed,
+        unpack_to=_unpack_to(unpack_to, out),
         workers=workers or default_workers(),
+        quiet=quiet,
     )
-    _prepare(source, out, overwrite, quiet)
 
 
 @app.command()
+@prepares
+def dfc2020(
+    root: Annotated[Path, typer.Argument(help="Folder of the raw data, or its archive.")],
+    out: Path,
+    tile: Tile = 128,
+    bands: S1S2Bands = None,
+    legend: Annotated[
+        str, typer.Option(help="igbp-simplified or igbp-simplified-no-savanna.")
+    ] = "igbp-simplified",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
+    unpack_to: UnpackTo = None,
+    seed: Seed = 0,
+    quiet: bool = False,
+) -> Source:
+    """DFC2020, a test set for SEN12MS with labels at 10 m: ROOT/ROIs0000_autumn/s2_Mumbai/….tif."""
+    from data_prep.dfc2020 import dfc2020 as read
+
+    return read(
+        root,
+        bands=_names(bands),
+        legend=legend,
+        tile=tile,
+        limit=limit,
+        seed=seed,
+        unpack_to=_unpack_to(unpack_to, out),
+        quiet=quiet,
+    )
+
+
+@app.command()
+@prepares
 def deepglobe(
     root: Root,
-    out: Out,
     tile: Tile = 256,
     split: Annotated[
         DeepglobeSplit, typer.Option(help="Regions of images that look alike, or of any images.")
@@ -119,13 +220,12 @@ def deepglobe(
     test: HeldOut = "0.2",
     seed: Seed = 0,
     workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Source:
     """DeepGlobe land cover: ROOT/{id}_sat.jpg with {id}_mask.png."""
     from data_prep.deepglobe import deepglobe as read
+    from data_prep.parallel import default_workers
 
-    source = read(
+    return read(
         root,
         tile=tile,
         k=k,
@@ -136,13 +236,12 @@ def deepglobe(
         seed=seed,
         workers=workers or default_workers(),
     )
-    _prepare(source, out, overwrite, quiet)
 
 
 @app.command()
+@prepares
 def rasters(
     root: Root,
-    out: Out,
     images: Annotated[
         str, typer.Option(help="Template of the images, as '{region}/images/{name}.jpg'.")
     ],
@@ -150,7 +249,7 @@ def rasters(
         str, typer.Option(help="Template of the labels, as '{region}/masks/{name}.png'.")
     ],
     legend: Annotated[
-        str, typer.Option(help="File of the legend, or igbp-simplified, or deepglobe.")
+        str, typer.Option(help="File of the legend, or the name of a built-in one, as igbp.")
     ],
     tile: Tile = 128,
     bands: Bands = None,
@@ -165,15 +264,12 @@ def rasters(
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     seed: Seed = 0,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Source:
     """Any folder of images with label rasters: GeoTIFF, JPEG or PNG, ids or colours."""
     from data_prep.rasters import rasters as read
     from landmeta.legend import find_legend
 
-    source = read(
+    return read(
         root,
         images=images,
         labels=labels,
@@ -186,9 +282,7 @@ def rasters(
         val=_held_out(val),
         test=_held_out(test),
         seed=seed,
-        workers=workers or default_workers(),
     )
-    _prepare(source, out, overwrite, quiet)
 
 
 @app.command()
@@ -207,14 +301,26 @@ def synthetic(
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ROOT.")] = False,
 ) -> None:
-    """Write made-up raw imagery in the exact layout of SEN12MS or DeepGlobe, to prepare next."""
+    """Write made-up raw imagery in the exact layout of a data set, to prepare next."""
     from data_prep.synthetic import write_deepglobe, write_sen12ms
+    from data_prep.synthetic_dfc2020 import CITIES, write_dfc2020
 
     if layout is Layout.sen12ms:
         write_sen12ms(
             root,
             scenes=regions,
             seasons=cast("list[Season]", _names(seasons)),  # it checks them
+            patches=images,
+            size=size or 256,
+            shift=shift,
+            seed=seed,
+            overwrite=overwrite,
+        )
+    elif layout is not Layout.deepglobe:
+        write_dfc2020(
+            root,
+            layout="cities" if layout is Layout.dfc2020 else "parts",
+            cities=min(regions, len(CITIES)),
             patches=images,
             size=size or 256,
             shift=shift,
@@ -233,44 +339,21 @@ def synthetic(
         )
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {root}")
-    console.print(f"next: landmeta prepare {layout.value} {root} --out DIR")
-
-
-def _prepare(source: Source, out: Path, overwrite: bool, quiet: bool) -> None:
-    from data_prep.source import prepare
-
-    taskset = prepare(source, out, overwrite=overwrite, quiet=quiet)
-    if not quiet:
-        _summarise(taskset)
-
-
-def _summarise(taskset: TaskSet) -> None:
-    """Say what was written, where it is, and what comes next."""
-    from landmeta.taskset import SPLITS
-
-    meta = taskset.meta
-    table = Table("split", "tasks", "tiles", box=None, pad_edge=False)
-    for split in SPLITS:
-        tiles = len(taskset.split_ids(split))
-        table.add_row(split, str(len(taskset.tasks(split))), str(tiles))
-    pixels = taskset.class_pixels(range(len(taskset)))
-    shares = pixels / max(1, pixels.sum())
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
-    size = f"{meta.tile_size} × {meta.tile_size} pixels"
-    console.print(f"{len(taskset)} tiles of {size}, bands: {', '.join(taskset.bands)}")
-    console.print("classes: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
-    for note in meta.notes:
-        console.print(f"note: {note}")
-    console.print(f"written to {taskset.folder}")
-    console.print(
-        f"next: put 'taskset: {taskset.folder}' into a configuration, then 'landmeta train CONFIG'"
-    )
+    command = layout.value.removesuffix("-parts")
+    console.print(f"next: landmeta prepare {command} {root} --out DIR")
 
 
 def _names(text: str | None) -> list[str] | None:
     """Names with commas between, or None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _seasons(text: str | None) -> tuple[Season, ...]:
+    return tuple(cast("list[Season]", _names(text) or []))  # the reader checks them
+
+
+def _unpack_to(folder: Path | None, out: Path) -> Path:
+    return folder or out.with_name(f"{out.name}.unpacked")
 
 
 def _held_out(text: str) -> list[str] | float:

@@ -1,426 +1,265 @@
 """Reader of SEN12MS: Sentinel-1, Sentinel-2 and MODIS land cover over the seasons of the Earth.
 
-Expected below the root, as the archives unpack::
+Expected below the root, as the archives unpack, or the archives themselves::
 
     ROIs1158_spring/s1_63/ROIs1158_spring_s1_63_p123.tif    VV VH, dB
     ROIs1158_spring/s2_63/ROIs1158_spring_s2_63_p123.tif    B1 … B8 B8A B9 … B12, reflectance × 1e4
     ROIs1158_spring/lc_63/ROIs1158_spring_lc_63_p123.tif    IGBP and three LCCS layers
     ROIs1868_summer/…  ROIs1970_fall/…  ROIs2017_winter/…
 
-A region is a scene id ("63"), a task is a region in one season. Patches of a scene overlap, so do
-tiles of neighbouring patches; the tiles' windows and transforms tell which.
+A scene is a season and an id. A region is a scene id ("63") or a place of a map that the user
+gives. Patches of a scene overlap, so do tiles of neighbouring patches; the tiles' windows and
+transforms tell which.
 
 Source: Schmitt et al. 2019, doi:10.5194/isprs-annals-IV-2-W7-153-2019.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import rasterio
-from affine import Affine
-from numpy.typing import NDArray
-from rasterio.errors import RasterioError
-from rasterio.windows import Window
-from rasterio.windows import transform as window_transform
 
 from data_prep.parallel import in_order
-from data_prep.sen12ms_splits import (
-    FOLDERS,
-    LC_BANDS,
-    S1_BANDS,
-    S2_BANDS,
-    Scene,
-    Season,
-    fewshot_split,
-    official_split,
-    patch_path,
+from data_prep.patch_cutter import PatchCutter
+from data_prep.patches import (
+    Patch,
+    Shape,
+    Windows,
+    choose_bands,
+    dtype_of,
+    first_shapes,
+    plan_windows,
+    read_shape,
 )
+from data_prep.places import footprints, place_all, read_places
+from data_prep.quarantine import Attempt, Unreadable, sort_out
+from data_prep.sen12ms_files import MODALITIES, Key, Triplets, find_triplets
+from data_prep.sen12ms_options import (
+    LABEL_BANDS,
+    Places,
+    check_numbers,
+    choose_labels,
+    choose_split,
+)
+from data_prep.sen12ms_splits import DAMAGED, leak_notes, patch_path
+from data_prep.sen12ms_tasks import SplitName, Tasks, Unit, split_units
 from data_prep.source import Source
-from landmeta.errors import (
-    ConfigError,
-    MissingBands,
-    MissingCRS,
-    SizeMismatch,
-    SourceNotFound,
-    UnreadableFile,
-)
-from landmeta.imagery import open_raster, unreadable
-from landmeta.legend import IGBP_SIMPLIFIED, IGNORE, Labels
-from landmeta.taskset import Band, SourceTile, Split, TaskSetMeta, tile_windows
-
-SplitName = Literal["fewshot", "official"]
-Key = tuple[Season, int, int]
-"""Season, scene id and patch number: what names a triplet."""
-
-ALL_BANDS: dict[str, Band] = {
-    **{f"S2_{name}": Band(name=f"S2_{name}", scale=1e-4, unit="reflectance") for name in S2_BANDS},
-    **{f"S1_{name}": Band(name=f"S1_{name}", unit="dB") for name in S1_BANDS},
-}
-"""Bands by name, S2_B1 … S2_B12 and S1_VV, S1_VH, with the scale of their stored values."""
-
-_MODALITIES: dict[str, tuple[str, ...]] = {"s2": S2_BANDS, "s1": S1_BANDS, "lc": LC_BANDS}
-_FILE = re.compile(r"_p(\d+)\.tif")
-_FOLDER = re.compile(r"(s1|s2|lc)_(\d+)")
-_SHOWN = 10
-_LAYOUT = (
-    "name the folder that holds ROIs1158_spring/s2_63/ROIs1158_spring_s2_63_p123.tif and its "
-    "partners in s1_63 and lc_63; unpack the archives (…_s1.tar.gz, …_s2.tar.gz, …_lc.tar.gz) there"
-)
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One file of a triplet: pixels (band, row, col), where they are valid, and the grid."""
-
-    path: Path
-    pixels: NDArray[Any]
-    valid: NDArray[np.bool_]
-    crs: str
-    transform: Affine
+from landmeta.errors import ConfigError, MissingCRS, SourceNotFound
+from landmeta.taskset import Split, TaskSetMeta, tile_windows
 
 
 def sen12ms(
     root: str | Path,
     *,
     bands: Sequence[str] | None = None,
+    legend: str = "igbp-simplified",
+    label_band: str | None = None,
     tile: int = 128,
-    split: SplitName = "fewshot",
+    tasks: Tasks | None = None,
+    split: SplitName | None = None,
+    places: Places | None = None,
+    val: Iterable[str] | float | None = None,
+    test: Iterable[str] | float | None = None,
     limit: int | None = None,
     seed: int = 0,
+    unpack_to: Path | None = None,
     workers: int = 1,
+    quiet: bool = True,
 ) -> Source:
-    """Read SEN12MS, cut into tiles, with IGBP simplified to ten classes.
+    """Read SEN12MS, cut into tiles.
 
-    Stored values are the files' own. A Sentinel-2 pixel that is 0 in all its 13 bands, a
-    Sentinel-1 value that is not finite, and what a file declares as nodata, is not valid; a pixel
-    with no valid band, and IGBP 0 and 255, are labelled 255 (ignore). Tiles without any label are
-    left out.
+    Stored values are the files' own; `Band.scale` says what they mean. What is not valid:
+    `data_prep.patch_cutter.PatchCutter`. The Sentinel-1 file known to be damaged is no data.
+    Tiles without any label are left out.
 
     Args:
-        root: folder with the season folders.
-        bands: which of `ALL_BANDS` to keep, in that order; all 15 by default.
+        root: folder with the season folders, or with the archives.
+        bands: which to keep, in that order; all 15 by default. See `choose_bands`.
+        legend: one of `data_prep.sen12ms_options.LEGENDS`, or a file.
+        label_band: one of `LABEL_BANDS`: which the legend of a file explains; IGBP by default.
         tile: side of a tile in pixels; the tiles of a patch do not overlap each other.
+        tasks: how scenes become tasks; a region in a season each, by default.
         split: `fewshot` uses the published 75/25/25 region ids; `official` the published hold-out
             scenes as test and all others for training, of which a share of ids is drawn with
-            `seed` for validation.
+            `seed` for validation; `drawn` the regions of `val` and `test`. By default `fewshot`,
+            and with `places` `drawn`, which is the only one possible then.
+        places: polygons that are the regions. A patch belongs to the one place that it meets; what
+            meets none or several is left out.
+        val: of a drawn split, names of the regions for validation, or a share of all regions; 0.15
+            by default.
+        test: same for the final test; 0.2 by default.
         limit: at most this many tiles per task, drawn with `seed`; all by default.
         seed: of the draws.
-        workers: threads that read; how many changes nothing in the result.
+        unpack_to: working folder for archives; see `find_triplets`.
+        workers: threads that read headers where places need those of all patches.
+        quiet: no progress bar while archives are unpacked.
 
     Raises:
-        ConfigError: an unknown band or split, or a tile larger than a patch.
-        SourceNotFound: no such folder, or no complete triplet in it.
-        UnreadableFile: a file is truncated or damaged (also later, while tiles are read, like the
-            errors below).
+        ConfigError: an unknown band, legend, split or kind of task; options that do not go
+            together; a tile larger than a patch; archives and no folder to unpack them to.
+        SourceNotFound: no such folder, or nothing in it for these tasks.
+        UnreadableFile: no patch can be read (single ones are set aside as they are met), or an
+            archive is damaged.
+        UnsafeFile: an archive holds what it should not.
         MissingBands: a file has more or fewer bands than its kind has.
-        SizeMismatch: s1, s2 and lc of a triplet differ in size, CRS or position.
-        MissingCRS: a file has no coordinate reference system.
-        UnknownClass: a land-cover code that IGBP does not have.
+        MissingCRS: the places, or a patch to be placed, have no coordinate reference system.
     """
-    root = Path(root)
-    chosen = _choose_bands(bands)
-    _check_options(tile, split, limit)
-    triplets, notes = _find_triplets(root)
-    scenes = {(season, number) for season, number, _ in triplets}
-    splits = fewshot_split(scenes) if split == "fewshot" else official_split(scenes, seed)
-    notes += _split_notes(scenes, splits)
-    used = [key for key in triplets if key[:2] in splits]
-    if not used:
-        raise SourceNotFound(
-            f"holds no scene of the {split} split; its scene ids are "
-            f"{', '.join(map(str, sorted({number for _, number in scenes})))}",
-            remedy="use split 'official', or add scenes whose ids are in the few-shot lists",
-            path=root,
-        )
-    first = {m: _header(root / _path(used[0], m), m) for m in _MODALITIES}
-    height, width, gsd, _ = first["s2"]
+    root, tasks = Path(root), tasks or Tasks()
+    chosen, (labels, label) = choose_bands(bands), choose_labels(legend, label_band)
+    tasks.check()
+    split = choose_split(split, places, named=val is not None or test is not None)
+    check_numbers(tile, limit)
+    found = find_triplets(root, unpack_to, quiet=quiet)
+    notes, keys = list(found.notes), found.keys
+    unread: list[Unreadable] = []
+    if places is None:
+        regions = [str(number) for _, number, _ in keys]
+        notes += leak_notes({key[:2] for key in keys}, split) if split != "drawn" else []
+    else:
+        keys, regions, unread, more = _placed(found, places, workers)
+        notes += more
+    units: list[Unit] = [(key[0], region) for key, region in zip(keys, regions, strict=True)]
+    splits = split_units(
+        set(units),
+        split,
+        val=0.15 if val is None else val,
+        test=0.2 if test is None else test,
+        seed=seed,
+    )
+    kept = tasks.apply(splits)
+    notes += _split_notes(set(units), splits, split, tasks) + tasks.notes(splits, kept)
+    used = [(key, unit) for key, unit in zip(keys, units, strict=True) if unit in kept]
+    _check_any(root, kept, set(units), split, tasks)
+    notes += _damaged_notes(key for key, _ in used)
+    shapes = first_shapes({m: found.path(key, m) for m in MODALITIES} for key, _ in used)
+    height, width = shapes["s2"].height, shapes["s2"].width
     if tile > min(height, width):
         raise ConfigError(
             f"a tile of {tile} pixels does not fit a patch of {height} × {width}",
             remedy=f"choose a tile of at most {min(height, width)} pixels",
         )
-    modalities = {name.split("_")[0].lower() for name in chosen}
-    dtype = np.result_type(*(first[m][3] for m in sorted(modalities)))
-    if dtype.kind == "f":
-        dtype = np.dtype(np.float32)
     meta = TaskSetMeta(
         source="sen12ms",
-        bands=tuple(ALL_BANDS[name] for name in chosen),
-        legend=IGBP_SIMPLIFIED,
-        gsd=gsd,
+        bands=chosen,
+        legend=labels,
+        gsd=shapes["s2"].gsd,
         tile_size=tile,
-        dtype=str(dtype),
-        options={"split": split, "tile": tile, "bands": chosen, "limit": limit, "seed": seed},
+        dtype=dtype_of(chosen, shapes),
+        options={
+            "split": split,
+            "tasks": tasks.kind,
+            "train_seasons": tasks.train_seasons,
+            "test_seasons": tasks.test_seasons,
+            "same_regions": tasks.same_regions,
+            "places": None if places is None else f"{places.file.name}: {places.column}",
+            "legend": legend,
+            "label_band": LABEL_BANDS[label],
+            "tile": tile,
+            "bands": [band.name for band in chosen],
+            "limit": limit,
+            "seed": seed,
+        },
         notes=notes,
     )
-    plan = _plan(used, tile_windows(width, height, tile), limit, seed)
-    return Source(meta, len(plan), _read_all(root, meta, plan, splits, (height, width), workers))
-
-
-def _choose_bands(bands: Sequence[str] | None) -> list[str]:
-    chosen = list(ALL_BANDS if bands is None else bands)
-    unknown = [name for name in chosen if name not in ALL_BANDS]
-    if unknown or not chosen or len(set(chosen)) < len(chosen):
-        raise ConfigError(
-            f"bands {chosen}: " + (f"there is no {unknown}" if unknown else "none, or one twice"),
-            remedy=f"choose among {', '.join(ALL_BANDS)}",
-        )
-    return chosen
-
-
-def _check_options(tile: int, split: str, limit: int | None) -> None:
-    for what, wrong, remedy in (
-        (f"split {split!r}", split not in ("fewshot", "official"), "choose fewshot or official"),
-        (f"tile {tile}", tile < 8, "choose a tile of at least 8 pixels"),
-        (f"limit {limit}", limit is not None and limit < 1, "choose at least 1 tile per task"),
-    ):
-        if wrong:
-            raise ConfigError(f"{what} is not possible", remedy=remedy)
-
-
-def _path(key: Key, modality: str) -> str:
-    season, number, patch = key
-    return patch_path(modality, (season, number), patch)
-
-
-def _find_triplets(root: Path) -> tuple[list[Key], list[str]]:
-    """All complete triplets, sorted, and notes on the incomplete ones."""
-    found: dict[str, set[Key]] = {modality: set() for modality in _MODALITIES}
-    for season, folder in FOLDERS.items():
-        if not (root / folder).is_dir():
-            continue
-        for scene in (root / folder).iterdir():
-            match = _FOLDER.fullmatch(scene.name)
-            if match is None or not scene.is_dir():
-                continue
-            modality, number = match[1], int(match[2])
-            prefix = f"{folder}_{scene.name}"
-            found[modality] |= {
-                (season, number, int(file[1]))
-                for path in scene.iterdir()
-                if path.name.startswith(prefix)
-                and (file := _FILE.fullmatch(path.name.removeprefix(prefix)))
-            }
-    everything = set.union(*found.values())
-    complete = set.intersection(*found.values())
-    notes = _missing_notes(everything - complete, found)
-    if not complete:
-        raise SourceNotFound(
-            "; ".join(["holds no complete SEN12MS triplet", *notes[:_SHOWN]])
-            if root.is_dir()
-            else "is no folder",
-            remedy=_LAYOUT,
-            path=root,
-        )
-    return sorted(complete), notes
-
-
-def _missing_notes(incomplete: set[Key], found: Mapping[str, set[Key]]) -> list[str]:
-    """One line per scene and kind of file: which patches lack it."""
-    lacking: dict[tuple[Season, int, str], list[int]] = defaultdict(list)
-    for season, number, patch in sorted(incomplete):
-        for modality, keys in found.items():
-            if (season, number, patch) not in keys:
-                lacking[season, number, modality].append(patch)
-    return [
-        f"left out {len(patches)} patches of {season} {number} that have no {modality} file: "
-        + ", ".join(f"p{p}" for p in patches[:_SHOWN])
-        + (", …" if len(patches) > _SHOWN else "")
-        for (season, number, modality), patches in lacking.items()
+    names = [(tasks.season(unit), unit[1]) for _, unit in used]
+    plan = plan_windows(names, tuple(tile_windows(width, height, tile)), limit, seed)
+    parts = [
+        _patch(found, key, windows, unit, kept[unit], tasks)
+        for (key, unit), windows in zip(used, plan, strict=True)
+        if windows
     ]
+    cut = PatchCutter(chosen, labels, "lc", label, meta.dtype, (height, width))
+    return Source(
+        meta,
+        parts,
+        cut,
+        unreadable=tuple(unread),
+        missing=tuple(one.file for one in found.missing),
+    )
 
 
-def _split_notes(scenes: set[Scene], splits: Mapping[Scene, Split]) -> list[str]:
+def _patch(
+    found: Triplets, key: Key, windows: Windows, unit: Unit, split: Split, tasks: Tasks
+) -> Patch:
+    s2, s1, lc = (str(found.path(key, modality)) for modality in MODALITIES)
+    return Patch(s2, s1, lc, windows, unit[1], tasks.season(unit), split)
+
+
+def _shape_of(found: Triplets, key: Key) -> Shape:
+    shape = read_shape(found.path(key, "s2"), "s2")
+    if shape.crs is None:
+        raise MissingCRS(
+            "has no coordinate reference system, so it lies in no place",
+            remedy="take the file from the data set's archive again; SEN12MS is in UTM",
+            path=found.path(key, "s2"),
+        )
+    return shape
+
+
+def _placed(
+    found: Triplets, places: Places, workers: int
+) -> tuple[list[Key], list[str], list[Unreadable], list[str]]:
+    """The patches that lie in a place, that place's name, what cannot be read, and notes."""
+    polygons = read_places(places.file, places.column)
+    look: Attempt[Key, Shape] = Attempt(partial(_shape_of, found))
+    keys, shapes, unread = sort_out(found.keys, in_order(look, found.keys, workers))
+    outlines = footprints([s.bounds for s in shapes if s.bounds], [s.crs for s in shapes if s.crs])
+    placed = place_all(outlines, polygons)
+    inside = [(key, name) for key, name in zip(keys, placed.names, strict=True) if name]
+    if not inside:
+        raise SourceNotFound(
+            f"none of {len(keys)} patches lies in a place of {places.file}",
+            remedy="check that the polygons lie where the scenes are, and their coordinate "
+            "reference system",
+        )
+    notes = placed.notes("patches", places.file)
+    return [key for key, _ in inside], [name for _, name in inside], unread, notes
+
+
+def _split_notes(
+    units: set[Unit], splits: Mapping[Unit, Split], split: SplitName, tasks: Tasks
+) -> list[str]:
     notes = []
-    if outside := sorted({number for season, number in scenes if (season, number) not in splits}):
+    if outside := sorted(
+        {int(region) for season, region in units if (season, region) not in splits}
+    ):
         notes.append(f"scene ids in none of the split's lists, left out: {outside}")
-    by_id: dict[int, set[Split]] = defaultdict(set)
-    for (_, number), split in splits.items():
-        by_id[number].add(split)
-    if shared := sorted(number for number, of in by_id.items() if len(of) > 1):
+    by_region: dict[str, set[Split]] = defaultdict(set)
+    for (_, region), of in splits.items():
+        by_region[region].add(of)
+    shared = sorted(int(region) for region, of in by_region.items() if len(of) > 1)
+    if shared and split == "official" and tasks.kind == "scene":
         notes.append(
-            f"scene ids that the published hold-out has in test in one season and in training in "
-            f"another: {shared}; whether they are one place is not published"
+            "warning: scene ids that the published hold-out has in test in one season and in "
+            f"training in another: {shared}; whether they are one place is not published"
         )
     return notes
 
 
-def _plan(
-    triplets: Sequence[Key],
-    windows: Sequence[tuple[int, int, int, int]],
-    limit: int | None,
-    seed: int,
-) -> dict[Key, list[tuple[int, int, int, int]]]:
-    """Which windows to cut from which triplet."""
-    if limit is None:
-        return {key: list(windows) for key in triplets}
-    by_scene: dict[Scene, list[Key]] = defaultdict(list)
-    for key in triplets:
-        by_scene[key[:2]].append(key)
-    plan: dict[Key, list[tuple[int, int, int, int]]] = defaultdict(list)
-    for (season, number), keys in by_scene.items():
-        # Seeded by the scene too, so that a task's draw does not depend on what other scenes exist.
-        rng = np.random.default_rng((seed, list(FOLDERS).index(season), number))
-        count = len(keys) * len(windows)
-        for place in np.sort(rng.permutation(count)[:limit]).tolist():
-            plan[keys[place // len(windows)]].append(windows[place % len(windows)])
-    return dict(plan)
-
-
-def _check_count(dataset: rasterio.DatasetReader, modality: str) -> None:
-    expected = _MODALITIES[modality]
-    if dataset.count != len(expected):
-        raise MissingBands(
-            f"has {dataset.count} bands; a SEN12MS {modality} file has {len(expected)}: "
-            f"{', '.join(expected)}",
-            remedy="take the file from the data set's archive again",
-            path=dataset.name,
-        )
-
-
-def _header(path: Path, modality: str) -> tuple[int, int, float, np.dtype[Any]]:
-    """Height, width, ground sampling distance in metres and dtype."""
-    with open_raster(path) as dataset:
-        _check_count(dataset, modality)
-        dtype = np.result_type(*dataset.dtypes)
-        return dataset.height, dataset.width, abs(dataset.transform.a), dtype
-
-
-def _read_layer(path: Path, modality: str) -> _Layer:
-    with open_raster(path) as dataset:
-        _check_count(dataset, modality)
-        if dataset.crs is None:
-            raise MissingCRS(
-                "has no coordinate reference system",
-                remedy="take the file from the data set's archive again; SEN12MS is in UTM",
-                path=path,
-            )
-        try:
-            pixels = dataset.read()
-            declared = dataset.nodata is not None
-            valid = dataset.read_masks() > 0 if declared else np.ones(pixels.shape, bool)
-        except RasterioError as error:
-            cause = error.__cause__  # says what went wrong, the error itself only that it did
-            raise unreadable(path, cause if isinstance(cause, Exception) else error) from error
-        crs, transform = dataset.crs.to_string(), dataset.transform
-    if pixels.dtype.kind == "f":
-        valid &= np.isfinite(pixels)
-    if modality == "s2":
-        valid &= (pixels != 0).any(axis=0)
-    return _Layer(path, pixels, valid, crs, transform)
-
-
-def _check_grid(layer: _Layer, other: _Layer, expected: tuple[int, int]) -> None:
-    """Refuse another size than all patches have, or another grid than the triplet's s2 file."""
-    if layer.pixels.shape[1:] != expected:
-        raise SizeMismatch(
-            "is {} × {} pixels (rows × columns), the other patches are {} × {}".format(
-                *layer.pixels.shape[1:], *expected
-            ),
-            remedy="take the file from the data set's archive again, or remove the triplet",
-            path=layer.path,
-        )
-    if layer.crs != other.crs or not layer.transform.almost_equals(other.transform, 1e-2):
-        raise SizeMismatch(
-            f"lies on {layer.crs} {tuple(layer.transform)[:6]}, its partner {other.path.name} on "
-            f"{other.crs} {tuple(other.transform)[:6]}",
-            remedy="take the triplet from the data set's archive again, or remove it",
-            path=layer.path,
-        )
-
-
-def _check_dtype(layer: _Layer, dtype: str) -> None:
-    if layer.pixels.dtype.kind == "f" and np.dtype(dtype).kind != "f":
-        raise UnreadableFile(
-            f"holds {layer.pixels.dtype}, the first file of its kind {dtype}",
-            remedy="take the files from one release of the data set",
-            path=layer.path,
-        )
-
-
-def _read_triplet(
-    root: Path, key: Key, meta: TaskSetMeta, expected: tuple[int, int]
-) -> tuple[NDArray[Any], NDArray[np.bool_], Labels, _Layer]:
-    """Image, validity (band, row, col), labels (row, col) of a patch, and its s2 layer."""
-    # Read even if no band of it is wanted: a triplet is only sound as a whole.
-    layers = {m: _read_layer(root / _path(key, m), m) for m in _MODALITIES}
-    s2 = layers["s2"]
-    for layer in layers.values():
-        _check_grid(layer, s2, expected)
-    stacked = [
-        (layers[modality], _MODALITIES[modality].index(band))
-        for modality, band in ((b.name[:2].lower(), b.name[3:]) for b in meta.bands)
+def _check_any(
+    root: Path, kept: Mapping[Unit, Split], units: set[Unit], split: SplitName, tasks: Tasks
+) -> None:
+    shift = tasks.kind == "season-shift"
+    lacking = [
+        what
+        for what, of in (("nothing to train on", "train"), ("nothing to test on", "test"))
+        if shift and of not in kept.values()
     ]
-    for layer, _ in stacked:
-        _check_dtype(layer, meta.dtype)
-    shape = (len(stacked), *expected)
-    image, valid = np.empty(shape, meta.dtype), np.empty(shape, bool)
-    for i, (layer, place) in enumerate(stacked):
-        image[i], valid[i] = layer.pixels[place], layer.valid[place]
-    if not valid.all():
-        image[~valid] = 0
-    lc = layers["lc"]
-    igbp = np.where(lc.valid[0], lc.pixels[0], IGNORE)
-    label = meta.legend.from_ids(igbp, path=lc.path)
-    label[~valid.any(axis=0)] = IGNORE
-    return image, valid, label, s2
+    if kept and not lacking:
+        return
+    ids = ", ".join(sorted({region for _, region in units}, key=lambda r: (len(r), r)))
+    seasons = ", ".join(sorted({season for season, _ in units}))
+    raise SourceNotFound(
+        f"holds {lacking[0] if kept else 'no scene'} of the {split} split for tasks by "
+        f"{tasks.kind}; its scene ids are {ids}, its seasons {seasons}",
+        remedy="choose another split or other seasons, or add the scenes",
+        path=root,
+    )
 
 
-def _read_all(
-    root: Path,
-    meta: TaskSetMeta,
-    plan: Mapping[Key, Sequence[tuple[int, int, int, int]]],
-    splits: Mapping[Scene, Split],
-    expected: tuple[int, int],
-    workers: int,
-) -> Generator[list[SourceTile]]:
-    def cut(key: Key) -> list[SourceTile]:
-        return _cut(root, key, plan[key], meta, splits[key[:2]], expected)
-
-    skipped = 0
-    for key, tiles in zip(plan, in_order(cut, plan, workers), strict=True):
-        skipped += len(plan[key]) - len(tiles)
-        yield tiles
-    if skipped:
-        meta.notes.append(f"left out {skipped} tiles without any labelled pixel")
-
-
-def _cut(
-    root: Path,
-    key: Key,
-    windows: Sequence[tuple[int, int, int, int]],
-    meta: TaskSetMeta,
-    split: Split,
-    expected: tuple[int, int],
-) -> list[SourceTile]:
-    """The tiles of a patch that have a labelled pixel."""
-    season, number, _ = key
-    image, valid, label, s2 = _read_triplet(root, key, meta, expected)
-    tiles = []
-    for window in windows:
-        place = Window(*window)
-        rows, cols = place.toslices()
-        if (label[rows, cols] == IGNORE).all():
-            continue
-        tiles.append(
-            SourceTile(
-                image=image[:, rows, cols],
-                label=label[rows, cols],
-                valid=valid[:, rows, cols],
-                region=str(number),
-                season=season,
-                split=split,
-                source=_path(key, "s2"),
-                window=window,
-                crs=s2.crs,
-                transform=window_transform(place, s2.transform),
-            )
-        )
-    return tiles
+def _damaged_notes(keys: Iterable[Key]) -> list[str]:
+    if any(patch_path("s1", key[:2], key[2]).endswith(DAMAGED) for key in keys):
+        return [f"{DAMAGED} is known to be damaged: its Sentinel-1 bands are taken as no data"]
+    return []

@@ -53,6 +53,9 @@ OFFICIAL_HOLDOUT: dict[Season, tuple[int, ...]] = {
     "winter": _ids("32 64 107 135 146"),
 }
 
+DAMAGED = "ROIs1868_summer_s1_146_p202.tif"
+"""The one file that is known to be damaged; its s2 and lc partners are sound."""
+
 VAL_SHARE = 0.15
 """Share of the official training ids that become validation regions; none are published."""
 
@@ -84,3 +87,25 @@ def official_split(scenes: Iterable[Scene], seed: int) -> dict[Scene, Split]:
         scene: "test" if scene in held_out else val.get(str(scene[1]), "train")
         for scene in everything
     }
+
+
+def leak_notes(scenes: Iterable[Scene], split: str) -> list[str]:
+    """Warn of the scenes by which the two published splits leak into each other.
+
+    Args:
+        scenes: those that are there.
+        split: the one in use, `fewshot` or `official`.
+    """
+    here = sorted(set(scenes), key=lambda scene: (scene[1], scene[0]))
+    few = fewshot_split(here)
+    held_out = {(season, i) for season, ids in OFFICIAL_HOLDOUT.items() for i in ids}
+    if split == "fewshot":
+        wrong = [s for s in here if s in held_out and few.get(s) in ("train", "val")]
+        what = "scenes of the official hold-out that the few-shot split trains or validates on"
+    else:
+        wrong = [s for s in here if s not in held_out and few.get(s) == "test"]
+        what = "test scenes of the few-shot split that the official split trains or validates on"
+    if not wrong:
+        return []
+    names = ", ".join(f"{season} {number}" for season, number in wrong)
+    return [f"warning: the two published splits leak into each other; {len(wrong)} {what}: {names}"]

@@ -8,7 +8,8 @@ Same arguments, same bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform as to_crs
 from scipy.ndimage import binary_dilation
 
@@ -26,7 +28,7 @@ from data_prep.synthetic_noise import fractal
 from data_prep.synthetic_world import BIOMES, Biome, Landscape, Mask, landscape
 from landmeta.atomic import atomic_folder
 from landmeta.errors import ConfigError
-from landmeta.legend import DEEPGLOBE
+from landmeta.legend import DEEPGLOBE, IGBP_SIMPLIFIED
 from landmeta.raster import create_in_memory
 from landmeta.taskset import Split
 
@@ -163,6 +165,25 @@ def write_sen12ms(
 def _write_scene(
     root: Path, scene: Scene, patches: int, size: int, shift: float, seed: int
 ) -> None:
+    for patch in make_patches(scene, patches, size, shift, seed):
+        for modality in ("s1", "s2", "lc"):
+            path = root / patch_path(modality, scene, patch.number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_tif(path, patch.layers[modality], patch.crs, patch.transform)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A made-up patch: its number from 1, its layers (band, row, col) by modality, its grid."""
+
+    number: int
+    layers: Mapping[str, NDArray[Any]]
+    crs: str
+    transform: Affine
+
+
+def make_patches(scene: Scene, patches: int, size: int, shift: float, seed: int) -> Iterator[Patch]:
+    """The patches of a scene: s1, s2, lc (IGBP and LCCS) and dfc (IGBP simplified, at 10 m)."""
     season, number = scene
     region = make_region(seed, number, shift)
     part = 1 + list(FOLDERS).index(season)
@@ -181,16 +202,17 @@ def _write_scene(
     )
     rng = np.random.default_rng((seed, number, part, 2))
     s2, s1 = _measured(rng, land, look)
-    layers: dict[str, NDArray[Any]] = {"s1": s1, "s2": s2, "lc": _LC_TABLE[:, land.label]}
+    dfc = IGBP_SIMPLIFIED.to_ids(IGBP_SIMPLIFIED.from_ids(land.label))[None]
+    layers: dict[str, NDArray[Any]] = {
+        "s1": s1, "s2": s2, "lc": _LC_TABLE[:, land.label], "dfc": dfc
+    }  # fmt: skip
     origin = _origin(region, part)
     for patch in range(patches):
         row, col = (patch // columns) * step, (patch % columns) * step
         place = (slice(None), slice(row, row + size), slice(col, col + size))
         transform = Affine(PIXEL, 0, origin[0] + col * PIXEL, 0, -PIXEL, origin[1] - row * PIXEL)
-        for modality, pixels in layers.items():
-            path = root / patch_path(modality, scene, patch + 1)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_tif(path, pixels[place], f"EPSG:{region.epsg}", transform)
+        cut = {modality: pixels[place] for modality, pixels in layers.items()}
+        yield Patch(patch + 1, cut, f"EPSG:{region.epsg}", transform)
 
 
 def _measured(
@@ -221,7 +243,8 @@ def _origin(region: Region, part: int) -> tuple[float, float]:
     return round(east / PIXEL) * PIXEL, round(north / PIXEL) * PIXEL + 40_000 * part
 
 
-def _write_tif(path: Path, pixels: NDArray[Any], crs: str, transform: Affine) -> None:
+def write_tif(path: Path, pixels: NDArray[Any], crs: str | None, transform: Affine | None) -> None:
+    """Write one layer; without a CRS, a file that does not tell its place."""
     count, height, width = pixels.shape
     profile: dict[str, Any] = {
         "count": count,
@@ -230,7 +253,10 @@ def _write_tif(path: Path, pixels: NDArray[Any], crs: str, transform: Affine) ->
         "dtype": pixels.dtype.name,
     }
     profile |= {"crs": crs, "transform": transform, "interleave": "band"}
-    with create_in_memory(path, **profile) as file:
+    with (
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+        create_in_memory(path, **profile) as file,
+    ):
         file.write(pixels)
 
 

@@ -269,9 +269,26 @@ DEEPGLOBE = _legend(
     ignore=["#000000"],
 )
 
-KNOWN_LEGENDS: dict[str, Legend] = {"igbp-simplified": IGBP_SIMPLIFIED, "deepglobe": DEEPGLOBE}
+_FILES = Path(__file__).parent / "legends"
+_IN_CODE: dict[str, Legend] = {"igbp-simplified": IGBP_SIMPLIFIED, "deepglobe": DEEPGLOBE}
+KNOWN_LEGENDS: tuple[str, ...] = (*_IN_CODE, *sorted(p.stem for p in _FILES.glob("*.yaml")))
+"""Names of the built-in legends. The files beside this module say where their codes come from."""
 
 
 def find_legend(text: str) -> Legend:
-    """A legend known by name, or read from a file. Errors as in `read_legend`."""
-    return KNOWN_LEGENDS.get(text) or read_legend(Path(text))
+    """A legend known by name, or read from a file.
+
+    Raises:
+        ConfigError: it is neither, or breaks a rule of `Legend`.
+    """
+    if text in _IN_CODE:
+        return _IN_CODE[text]
+    if text in KNOWN_LEGENDS:
+        return read_legend(_FILES / f"{text}.yaml")
+    if not Path(text).exists():
+        raise ConfigError(
+            "is not a legend: neither a built-in one nor a file",
+            remedy=f"choose {', '.join(KNOWN_LEGENDS)}, or name a file that says 'classes: …'",
+            path=text,
+        )
+    return read_legend(Path(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,3 +39,32 @@ def rewrite(
     shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
     with rasterio.open(path, "w", **{**old, **shape, **profile}) as file:
         file.write(pixels)
+
+
+def pack(root: Path, to: Path, *, under: str = "", mode: str = "w:gz") -> list[Path]:
+    """The archives of a tree as they are published: one for each season and modality."""
+    archives = []
+    for season in sorted(root.iterdir()):
+        for modality in ("s1", "s2", "lc"):
+            archive = to / f"{season.name}_{modality}.tar.gz"
+            with tarfile.open(archive, mode) as file:
+                for path in sorted(season.glob(f"{modality}_*")):
+                    file.add(path, f"{under}{season.name}/{path.name}")
+            archives.append(archive)
+    return archives
+
+
+class Malicious:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.proof,)
+
+
+def bad_pickle(path: Path, proof: Path) -> None:
+    """A pickle that makes the file `proof` if anything loads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(Malicious(proof)))

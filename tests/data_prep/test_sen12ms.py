@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 from rasterio.windows import bounds as window_bounds
 
-from data_prep.sen12ms import ALL_BANDS, sen12ms
+from data_prep.patches import ALL_BANDS
+from data_prep.prepare import prepare
+from data_prep.sen12ms import sen12ms
 from data_prep.sen12ms_splits import (
     FEWSHOT,
     FOLDERS,
@@ -17,7 +19,6 @@ from data_prep.sen12ms_splits import (
     official_split,
     patch_path,
 )
-from data_prep.source import prepare
 from landmeta.errors import (
     ConfigError,
     EmptyRegion,
@@ -47,7 +48,7 @@ def raw(clean, tmp_path):
 
 
 def read(source):
-    return [tile for tiles in source.tiles for tile in tiles]
+    return [tile for part in source.parts for tile in source.cut(part).tiles]
 
 
 def read_window(path, window):
@@ -209,7 +210,7 @@ def test_the_patch_known_to_be_all_nan_in_s1_is_kept_for_its_s2(tmp_path):
     assert tile.valid[:13].any()
     source = sen12ms(root, tile=16, bands=["S1_VV"])
     assert read(source) == []
-    assert source.meta.notes == ["left out 1 tiles without any labelled pixel"]
+    assert sum(source.cut(part).left_out for part in source.parts) == 1
 
 
 def test_unlabelled_codes_and_nodata_of_lc_are_ignored(raw):
@@ -237,12 +238,14 @@ def test_limit_draws_the_same_tiles_of_a_task_whatever_else_is_there(clean, raw)
     assert drawn(raw) == {task: t for task, t in first.items() if task.endswith("spring")}
 
 
-def test_items_count_the_patches(clean):
+def test_a_part_is_a_patch_and_says_what_it_reads(clean):
     source = sen12ms(clean, tile=16)
-    assert source.items == len(list(source.tiles)) == 8
+    assert len(source.parts) == 8
+    assert sorted(f for part in source.parts for f in part.files) == sorted(clean.rglob("*.tif"))
+    assert [part.tiles for part in source.parts] == [4] * 8
 
 
-def test_incomplete_triplets_and_strange_files_are_left_out_and_noted(raw):
+def test_incomplete_triplets_and_strange_files_are_left_out_and_listed(raw, tmp_path):
     patch(raw, "s1").unlink()
     (raw / FOLDERS["spring"] / "s2_63" / "notes.txt").write_text("hello")
     (raw / FOLDERS["spring"] / "s2_63" / "ROIs1158_spring_s2_7_p1.tif").write_text("misplaced")
@@ -251,10 +254,12 @@ def test_incomplete_triplets_and_strange_files_are_left_out_and_noted(raw):
     assert {t.source for t in read(source) if t.task == "63/spring"} == {
         patch_path("s2", ("spring", 63), 2)
     }
-    (note,) = source.meta.notes
-    assert "spring 63" in note
-    assert "s1" in note
-    assert "p1" in note
+    (note,) = [n for n in source.meta.notes if "warning" not in n]
+    assert note == "left out 1 patches of spring 63 that have no s1 file: p1"
+    assert source.missing == (patch_path("s1", ("spring", 63), 1),)
+    made = prepare(source, tmp_path / "set", quiet=True)
+    listed = (made.folder / "missing.txt").read_text().splitlines()
+    assert listed == [patch_path("s1", ("spring", 63), 1)]
 
 
 def test_no_folder_and_no_triplet(tmp_path, raw):
@@ -272,7 +277,9 @@ def test_no_folder_and_no_triplet(tmp_path, raw):
 
 def test_no_scene_of_the_split(tmp_path):
     root = tree(tmp_path / "raw", {"spring": [2]}, patches=1, size=16)
-    with pytest.raises(SourceNotFound, match="fewshot split; its scene ids are 2"):
+    with pytest.raises(
+        SourceNotFound, match=r"no scene of the fewshot split .* its scene ids are 2, its"
+    ):
         sen12ms(root, tile=16)
 
 

@@ -290,7 +290,7 @@ def test_an_existing_tree_is_replaced_only_if_asked(tmp_path, write):
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
-    real, written = synthetic._write_tif, []
+    real, written = synthetic.write_tif, []
 
     def full(path, *rest):
         if len(written) == 2:
@@ -298,7 +298,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         written.append(path)
         real(path, *rest)
 
-    monkeypatch.setattr(synthetic, "_write_tif", full)
+    monkeypatch.setattr(synthetic, "write_tif", full)
     with pytest.raises(WriteFailed, match="No space left"):
         write_sen12ms(tmp_path / "raw", scenes={"fall": [1]}, patches=2, size=16)
     assert list(tmp_path.iterdir()) == []

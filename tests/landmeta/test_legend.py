@@ -214,10 +214,59 @@ def test_deepglobe_colours():
     assert DEEPGLOBE.names == ("Urban", "Agriculture", "Rangeland", "Forest", "Water", "Barren")
 
 
-@pytest.mark.parametrize("name", list(KNOWN_LEGENDS))
+@pytest.mark.parametrize("name", KNOWN_LEGENDS)
 def test_known_legends_survive_a_file(tmp_path, name):
-    legend = KNOWN_LEGENDS[name]
+    legend = find_legend(name)
     assert read_legend(write(tmp_path / "a.yaml", legend.model_dump(mode="json"))) == legend
+
+
+def test_the_built_in_legends():
+    assert set(KNOWN_LEGENDS) == {
+        "igbp-simplified", "deepglobe", "igbp", "igbp-simplified-no-savanna",
+        "lccs-lc", "lccs-lu", "lccs-hydro",
+    }  # fmt: skip
+
+
+# Values of LC_Prop1-3 as the Earth Engine catalogue lists them for MODIS/061/MCD12Q1.
+LCCS = {
+    "lccs-lc": [1, 2, 3, 11, 12, 13, 14, 15, 16, 21, 22, 31, 32, 41, 42, 43],
+    "lccs-lu": [1, 2, 3, 9, 10, 20, 25, 30, 35, 36, 40],
+    "lccs-hydro": [1, 2, 3, 10, 20, 27, 30, 40, 50, 51],
+}
+
+
+@pytest.mark.parametrize(("name", "codes"), LCCS.items())
+def test_lccs_legends_have_the_codes_of_the_product(name, codes):
+    legend = find_legend(name)
+    assert list(legend.ids) == codes
+    values = np.array([[0, *codes, 255]])
+    index = legend.from_ids(values)
+    np.testing.assert_array_equal(index, [[IGNORE, *range(len(codes)), IGNORE]])
+    np.testing.assert_array_equal(legend.to_ids(index)[0, 1:-1], codes)
+    for code in set(range(256)) - {0, 255, *codes}:
+        with pytest.raises(UnknownClass, match=str(code)):
+            legend.from_ids(np.array([[code]]))
+
+
+def test_no_savanna_is_the_simplified_legend_without_its_third_class():
+    every = np.arange(1, 18)[None]
+    with_it, without = find_legend("igbp-simplified"), find_legend("igbp-simplified-no-savanna")
+    expected = with_it.to_ids(with_it.from_ids(every))
+    found = without.to_ids(without.from_ids(every))
+    np.testing.assert_array_equal(found, np.where(expected == 3, IGNORE, expected))
+    assert without == with_it.only([0, 1, *range(3, 10)]).model_copy(
+        update={"ignore": without.ignore}
+    )
+    # As the DFC2020 baseline numbers its training labels: later classes move up by one.
+    np.testing.assert_array_equal(
+        without.from_ids(np.array([[1, 6, 10, 11, 12, 13, 15, 16, 17]])), [range(9)]
+    )
+
+
+def test_full_igbp_keeps_every_class():
+    igbp = find_legend("igbp")
+    np.testing.assert_array_equal(igbp.from_ids(np.arange(18)[None]), [[IGNORE, *range(17)]])
+    assert igbp.names[11] == "Croplands"
 
 
 # --- parts of a legend -----------------------------------------------------------------------
