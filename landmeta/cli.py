@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
+from landmeta.verbs.sample import sample
 
 
 class _Program(TyperGroup):
@@ -345,6 +346,9 @@ def demo(
 
     page = run(out, world=world.value, device=device.value, overwrite=overwrite, quiet=quiet)
     _tell(f"written to {out}; open {page}")
+
+
+app.command()(sample)
 
 
 def _tell(text: str) -> None:

@@ -62,7 +62,7 @@ class LandMap:
     def at(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Labels:
         """Class indices of some pixels; 255 where there is no data or no map."""
         found = np.full(len(rows), IGNORE, np.uint8)
-        inside = (0 <= cols) & (cols < self.grid.width)
+        inside = (cols >= 0) & (cols < self.grid.width)
         order = np.argsort(rows, kind="stable")
         sorted_rows = rows[order]
         for top, labels in self.strips():
@@ -176,17 +176,16 @@ def _values(
 
 def _indices(dataset: rasterio.DatasetReader, legend: Legend, window: Window) -> Labels:
     values, valid = _values(dataset, window)
-    if not valid.all():
-        values = np.where(valid, values, IGNORE)
+    index = np.full(values.shape, IGNORE, np.uint8)
     try:
-        index = legend.from_ids(values, nodata=dataset.nodata, path=dataset.name)
+        index[valid] = legend.from_ids(values[valid], path=dataset.name)
     except UnknownClass as error:
-        error.remedy = (
-            "give a legend with all classes of the map with --legend; under 'ignore' in it stand "
-            "the ids that are no class"
-        )
-        raise
-    index[~valid] = IGNORE
+        raise UnknownClass(
+            error.what,
+            remedy="give a legend with all classes of the map with --legend; under 'ignore' in it "
+            "stand the ids that are no class",
+            path=dataset.name,
+        ) from error
     return index
 
 

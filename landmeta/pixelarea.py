@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyproj
@@ -85,6 +85,12 @@ def pixel_area(grid: Grid) -> PixelArea:
     return PixelArea("m2", note, *size, _nodes=_interpolator(rows, cols, ground))
 
 
+def centres(grid: Grid, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Coordinates (x, y) of the middle of pixels, in the CRS of the grid."""
+    a, b, c, d, e, f = tuple(grid.transform)[:6]
+    return a * (cols + 0.5) + b * (rows + 0.5) + c, d * (cols + 0.5) + e * (rows + 0.5) + f
+
+
 def _unit(crs: pyproj.CRS) -> float:
     """Metres, or radians, to a unit of the coordinates."""
     return float(crs.axis_info[0].unit_conversion_factor)
@@ -125,8 +131,9 @@ def _ground(grid: Grid, crs: pyproj.CRS, rows: Floats, cols: Floats) -> Floats:
     half = max(0.5, 1e-6 * max(grid.height, grid.width))
 
     def radians(row: Floats, col: Floats) -> Floats:
-        x, y = grid.transform * (col + 0.5, row + 0.5)
-        return np.radians(np.stack(to_degrees.transform(x, y)))
+        x, y = centres(grid, row, col)
+        result: Floats = np.radians(np.stack(to_degrees.transform(x, y)))
+        return result
 
     by_col = (radians(rows, cols + half) - radians(rows, cols - half)) / (2 * half)
     by_row = (radians(rows + half, cols) - radians(rows - half, cols)) / (2 * half)

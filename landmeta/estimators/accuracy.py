@@ -126,7 +126,8 @@ def ratios(
     """Ratios of totals by column, between 0 and 1; NaN where the total of `x` is 0.
 
     Args:
-        y, x: values of the units, shape (unit, column); x may have a single column for all.
+        y: above, values of the units, shape (unit, column).
+        x: below, likewise, or a single column for all.
         design: how the units were drawn.
         share: y and x are 0 or 1, and y is 1 only where x is: a share of what x counts.
         zeros_known: as in `Design.variances`.
@@ -169,8 +170,14 @@ def _whole_area(inside: Floats, design: Design) -> Estimate:
 
 
 def _times(share: Estimate, whole: float) -> Estimate:
-    parts = (share.value, share.se, share.low, share.high, share.half_width)
-    return Estimate(*(part * whole for part in parts), exact=share.exact)
+    return Estimate(
+        share.value * whole,
+        share.se * whole,
+        share.low * whole,
+        share.high * whole,
+        share.half_width * whole,
+        share.exact,
+    )
 
 
 def _interval(value: float, se: float, design: Design, *, most: float) -> Estimate:
@@ -231,4 +238,3 @@ def post_strata(mapped: Ints, classes: int, least: int = 2) -> Ints:
     if together:
         group[together] = together[0]
     return np.unique(group, return_inverse=True)[1].astype(np.int64)
-

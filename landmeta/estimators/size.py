@@ -8,24 +8,16 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from landmeta.kinds import Allocation
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LEAST = 2
 """Units that a stratum needs for its variance."""
-
-
-class Allocation(StrEnum):
-    """How many of the units each stratum gets."""
-
-    balanced = "balanced"
-    proportional = "proportional"
-    equal = "equal"
-    neyman = "neyman"
 
 
 def cochran_size(weights: Floats, deviations: Floats, target: float, pixels: int) -> int:
@@ -53,9 +45,7 @@ def expected_error(weights: Floats, deviations: Floats, pixels: Ints, units: Int
     return float(np.sqrt((weights**2 * deviations**2 * unseen / units).sum()))
 
 
-def allocate(
-    how: Allocation, n: int, pixels: Ints, deviations: Floats, minimum: int = 50
-) -> Ints:
+def allocate(how: Allocation, n: int, pixels: Ints, deviations: Floats, minimum: int = 50) -> Ints:
     """Divide `n` units over strata; each gets at least two, none more than it has pixels.
 
     Args:
@@ -130,4 +120,5 @@ def expected_shares(users: Floats, weights: Floats) -> Floats:
     np.fill_diagonal(others, 0)
     total = others.sum(axis=1, keepdims=True)
     errors = np.divide(others, total, out=np.zeros_like(others), where=total > 0)
-    return np.diag(users) + (1 - users)[:, None] * errors
+    result: Floats = np.diag(users) + (1 - users)[:, None] * errors
+    return result

@@ -1,0 +1,46 @@
+"""Class names as people write them, found in a legend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from landmeta.errors import ConfigError
+from landmeta.legend import Legend
+
+
+def plain(text: object) -> str:
+    """A name without what people write differently: case, spaces, hyphens, underscores."""
+    return re.sub(r"[\s_\-]+", "", str(text)).casefold()
+
+
+def class_table(legend: Legend) -> dict[str, int]:
+    """Class index by plain name and by id; a name that looks like another's id wins."""
+    by_id = {str(c.id): i for i, c in enumerate(legend.classes)}
+    return by_id | {plain(c.name): i for i, c in enumerate(legend.classes)}
+
+
+def find_class(text: object, legend: Legend) -> int | None:
+    """Class index of a name or id (2, "2", 2.0), or None."""
+    key = plain(text)
+    if re.fullmatch(r"\d+\.0+", key):
+        key = key.partition(".")[0]
+    return class_table(legend).get(key)
+
+
+def by_class(given: Mapping[str, float], legend: Legend, option: str) -> dict[int, float]:
+    """Values that were given for classes, by class index.
+
+    Raises:
+        ConfigError: the legend has no such class.
+    """
+    found = {}
+    for name, value in given.items():
+        index = find_class(name, legend)
+        if index is None:
+            raise ConfigError(
+                f"{option} names {name!r}, which is no class of the map",
+                remedy=f"the classes are {', '.join(legend.names)}",
+            )
+        found[index] = value
+    return found
