@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from landmeta.errors import ConfigError
-from landmeta.legend import Legend
+from landmeta.legend import IGNORE, Legend
 
 
 def plain(text: object) -> str:
@@ -15,13 +15,19 @@ def plain(text: object) -> str:
 
 
 def class_table(legend: Legend) -> dict[str, int]:
-    """Class index by plain name and by id; a name that looks like another's id wins."""
-    by_id = {str(c.id): i for i, c in enumerate(legend.classes)}
-    return by_id | {plain(c.name): i for i, c in enumerate(legend.classes)}
+    """Class index by plain name and by id; 255 for ids that the legend ignores.
+
+    Ids are those of label files: with a legend that remaps, the source's. A name that looks like
+    an id wins.
+    """
+    places = {c.id: i for i, c in enumerate(legend.classes)}
+    ids = legend.remap or {str(c.id): c.id for c in legend.classes}
+    table = dict.fromkeys(legend.ignore, IGNORE) | {key: places[i] for key, i in ids.items()}
+    return table | {plain(c.name): i for i, c in enumerate(legend.classes)}
 
 
 def find_class(text: object, legend: Legend) -> int | None:
-    """Class index of a name or id (2, "2", 2.0), or None."""
+    """Class index of a name or id (2, "2", 2.0), 255 for what the legend ignores, or None."""
     key = plain(text)
     if re.fullmatch(r"\d+\.0+", key):
         key = key.partition(".")[0]
@@ -37,7 +43,7 @@ def by_class(given: Mapping[str, float], legend: Legend, option: str) -> dict[in
     found = {}
     for name, value in given.items():
         index = find_class(name, legend)
-        if index is None:
+        if index is None or index == IGNORE:
             raise ConfigError(
                 f"{option} names {name!r}, which is no class of the map",
                 remedy=f"the classes are {', '.join(legend.names)}",

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
+from landmeta.verbs.assess import assess
 from landmeta.verbs.sample import sample
 
 
@@ -349,6 +350,7 @@ def demo(
 
 
 app.command()(sample)
+app.command()(assess)
 
 
 def _tell(text: str) -> None:

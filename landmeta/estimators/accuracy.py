@@ -238,3 +238,35 @@ def post_strata(mapped: Ints, classes: int, least: int = 2) -> Ints:
     if together:
         group[together] = together[0]
     return np.unique(group, return_inverse=True)[1].astype(np.int64)
+
+
+def exact_accuracy(counts: Ints, areas: Floats) -> Accuracy:
+    """The same figures where everything is known and nothing is estimated.
+
+    Args:
+        counts: pixels by (map class, reference class).
+        areas: likewise.
+    """
+    whole = float(areas.sum())
+    right, mapped, truth = np.diag(areas), areas.sum(axis=1), areas.sum(axis=0)
+    return Accuracy(
+        counts=counts,
+        shares=areas / whole,
+        shares_se=np.zeros_like(areas),
+        overall=_known(right.sum() / whole),
+        users=_quotients(right, mapped),
+        producers=_quotients(right, truth),
+        f1=_quotients(2 * right, mapped + truth),
+        iou=_quotients(right, mapped + truth - right),
+        areas=[_known(a) for a in truth],
+        area_shares=[_known(a / whole) for a in truth],
+        area=_known(whole),
+    )
+
+
+def _known(value: float) -> Estimate:
+    return Estimate(float(value), 0.0, float(value), float(value), 0.0)
+
+
+def _quotients(above: Floats, below: Floats) -> list[Estimate]:
+    return [_known(a / b) if b else Estimate(NAN) for a, b in zip(above, below, strict=True)]
