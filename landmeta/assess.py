@@ -60,6 +60,7 @@ class Assessment:
             these labels, whose areas are counts of places.
         mapped: area by class in the map; `area_unit`: "m2" or "pixel".
         units: what counted: "places" or "pixels".
+        narrow: classes (by index) whose interval of area is too narrow to trust, see the notes.
         why: why there are no intervals, or "".
         notes: what did not count and what was assumed, in words.
     """
@@ -76,6 +77,7 @@ class Assessment:
     units: str
     why: str
     notes: tuple[str, ...]
+    narrow: tuple[int, ...] = ()
 
 
 def assess(
@@ -171,6 +173,7 @@ def _of_sample(
         units="places",
         why="",
         notes=(*land.notes, *notes, *done.notes, *cautions),
+        narrow=done.narrow,
     )
 
 

@@ -59,29 +59,33 @@ def _shown(found: Assessment) -> list[int]:
 
 
 def _counts(found: Assessment, shown: list[int], names: list[str]) -> Table:
-    counts = found.accuracy.counts[np.ix_(shown, shown)]
-    rows = [
-        [name, *(f"{n:,}" for n in row), f"{row.sum():,}"]
-        for name, row in zip(names, counts, strict=True)
-    ]
-    rows.append(["all", *(f"{n:,}" for n in counts.sum(axis=0)), f"{counts.sum():,}"])
-    return Table(
-        f"{found.units.capitalize()}: map in rows, reference in columns",
-        ["map", *names, "all"],
-        rows,
-    )
+    matrix = found.accuracy.counts[np.ix_(shown, shown)]
+    title = f"{found.units.capitalize()}: map in rows, reference in columns (by id)"
+    return _matrix(found, shown, names, title, matrix, ",")
 
 
 def _shares(found: Assessment, shown: list[int], names: list[str]) -> Table:
-    shares = 100 * found.accuracy.shares[np.ix_(shown, shown)]
+    matrix = 100 * found.accuracy.shares[np.ix_(shown, shown)]
+    title = "Percent of the area: map in rows, reference in columns (by id)"
+    return _matrix(found, shown, names, title, matrix, ".2f")
+
+
+def _matrix(
+    found: Assessment,
+    shown: list[int],
+    names: list[str],
+    title: str,
+    matrix: NDArray[Any],
+    form: str,
+) -> Table:
+    """A confusion matrix with its margins; ids for heads, as names would make it too wide."""
+    ids = [str(found.classes[k].id) for k in shown]
     rows = [
-        [name, *(f"{n:.2f}" for n in row), f"{row.sum():.2f}"]
-        for name, row in zip(names, shares, strict=True)
+        [f"{i} {name}", *(f"{v:{form}}" for v in row), f"{row.sum():{form}}"]
+        for i, name, row in zip(ids, names, matrix, strict=True)
     ]
-    rows.append(["all", *(f"{n:.2f}" for n in shares.sum(axis=0)), f"{shares.sum():.2f}"])
-    return Table(
-        "Percent of the area: map in rows, reference in columns", ["map", *names, "all"], rows
-    )
+    rows.append(["all", *(f"{v:{form}}" for v in matrix.sum(axis=0)), f"{matrix.sum():{form}}"])
+    return Table(title, ["map", *ids, "all"], rows)
 
 
 def _accuracies(found: Assessment, shown: list[int], names: list[str]) -> Table:
@@ -93,14 +97,27 @@ def _accuracies(found: Assessment, shown: list[int], names: list[str]) -> Table:
         "IoU": accuracy.iou,
     }
     rows = [
-        [name, *(_figure(column[k], found) for column in columns.values())]
+        [
+            name,
+            *(
+                _figure(column[k], found) + _mark(found, k, head)
+                for head, column in columns.items()
+            ),
+        ]
         for k, name in zip(shown, names, strict=True)
     ]
     if found.kind == "labels":
-        heads = ["class", "map agrees where it says so", "map finds of the labels", "F1", "IoU"]
+        heads = ["class", "of mapped, right", "of labels, found", "F1", "IoU"]
         return Table("Agreement with these labels", heads, rows)
     told = " with half of the 95 % interval" if found.kind == "sample" else ""
     return Table(f"Accuracy by class{told}", ["class", *columns], rows)
+
+
+def _mark(found: Assessment, k: int, head: str) -> str:
+    """A dagger at intervals that are too narrow; a blank keeps the column even."""
+    if not found.narrow or head not in ("producer's", "±"):
+        return ""
+    return " †" if k in found.narrow else "  "
 
 
 def _figure(estimate: Estimate, found: Assessment) -> str:
@@ -129,7 +146,7 @@ def _areas(found: Assessment, shown: list[int], names: list[str]) -> Table:
         area, share = found.accuracy.areas[k], found.accuracy.area_shares[k]
         row = [name, _number(found.mapped[k] / scale), _number(area.value / scale)]
         if found.kind == "sample":
-            row += [_plus_minus(area, scale), _range(area, scale)]
+            row += [_plus_minus(area, scale) + _mark(found, k, "±"), _range(area, scale)]
         rows.append([*row, f"{share.value:.2%}"])
     heads = ["class", f"mapped, {unit}", f"area, {unit}"]
     if found.kind == "sample":
@@ -162,6 +179,7 @@ def as_json(found: Assessment) -> dict[str, Any]:
         name: {
             "id": found.classes[k].id,
             "mapped_area": _plain(found.mapped[k]),
+            "interval_too_narrow": k in found.narrow,
             "users_accuracy": _estimate(accuracy.users[k], found),
             "producers_accuracy": _estimate(accuracy.producers[k], found),
             "f1": _estimate(accuracy.f1[k], found),
@@ -245,6 +263,8 @@ def class_table(found: Assessment) -> pd.DataFrame:
                     row |= _in_units(f"area{end}", value, found)
                 else:
                     row[f"{name}{end}"] = value
+        if found.kind == "sample":
+            row["interval_too_narrow"] = k in found.narrow
         rows.append(row)
     return pd.DataFrame(rows)
 

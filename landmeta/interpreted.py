@@ -15,6 +15,7 @@ from landmeta.estimators.accuracy import (
     Units,
     estimate_accuracy,
     post_strata,
+    unseen_areas,
 )
 from landmeta.estimators.designs import Clustered, Design, Floats, Ints, Stratified
 from landmeta.kinds import Kind
@@ -32,6 +33,7 @@ class Interpreted:
         accuracy: the estimates; `design`: that they were made by.
         words: the design in words.
         area_unit: of the areas.
+        narrow: classes (by index) whose area's interval leaves out what one stratum may hide.
         notes: what did not count and what was assumed, in words.
     """
 
@@ -39,6 +41,7 @@ class Interpreted:
     design: Design
     words: str
     area_unit: Literal["m2", "pixel"]
+    narrow: tuple[int, ...]
     notes: list[str]
 
 
@@ -88,8 +91,10 @@ def as_stated(
         areas = found.areas.sum(keepdims=True)
         design = _stratified(area, np.zeros_like(mapped), pixels, areas, ["map"], notes)
     accuracy = estimate_accuracy(units, design, strata_are_classes=aligned)
+    narrow, told_of = _hidden(accuracy, design, units, land)
+    notes += told_of
     words = _words(kind, len(mapped), design, post_stratify)
-    return Interpreted(accuracy, design, words, land.area.unit, notes)
+    return Interpreted(accuracy, design, words, land.area.unit, narrow, notes)
 
 
 def by_design(
@@ -143,8 +148,10 @@ def by_design(
     notes.append(grid_area.note)
     units = Units(mapped, points.reference, len(land.legend))
     accuracy = estimate_accuracy(units, design, strata_are_classes=aligned)
+    narrow, told_of = _hidden(accuracy, design, units, land)
+    notes += told_of
     words = _words(told.kind, len(unit), design, post_stratify) + f", seed {told.seed}"
-    return Interpreted(accuracy, design, words, told.area_unit, notes)
+    return Interpreted(accuracy, design, words, told.area_unit, narrow, notes)
 
 
 def _changed(told: SampleDesign, land: LandMap, mapped: Ints) -> str:
@@ -206,6 +213,28 @@ def _check_clusters(design: Clustered, notes: list[str]) -> None:
             "a cluster with one interpreted pixel does not tell how it varies within: clusters "
             "are taken as drawn with replacement, which makes intervals a little too wide"
         )
+
+
+def _hidden(
+    accuracy: Accuracy, design: Design, units: Units, land: LandMap
+) -> tuple[tuple[int, ...], list[str]]:
+    """Classes of which a large stratum may hide more than their interval shows, and a note."""
+    if not isinstance(design, Stratified) or design.simple:
+        return (), []
+    unseen = unseen_areas(design, units.reference, units.classes)
+    narrow = tuple(
+        k for k, a in enumerate(accuracy.areas) if a.value > 0 and unseen[k] > a.half_width
+    )
+    if not narrow:
+        return (), []
+    whole = accuracy.area.value
+    told = ", ".join(f"{land.legend.names[k]} ({unseen[k] / whole:.2%} of the map)" for k in narrow)
+    return narrow, [
+        "† these intervals of area and producer's accuracy are too narrow to trust. In a large "
+        "stratum no place turned out to be of the class, which the formulas take for certain; by "
+        f"the rule of three, so much of it could hide there: {told}. More places in that stratum "
+        "help"
+    ]
 
 
 def _by_stratum(found: Content, strata: Ints) -> tuple[Ints, Floats]:

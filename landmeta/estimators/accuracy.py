@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from landmeta.estimators.designs import CONFIDENCE, Design, Floats, Ints
+from landmeta.estimators.designs import CONFIDENCE, Design, Floats, Ints, Stratified
 
 NAN = float("nan")
 
@@ -139,11 +139,15 @@ def ratios(
         filled = np.nan_to_num(ratio)
         se = np.sqrt(design.variances(y - filled * x, zeros_known=zeros_known)) / below
     alike = design.simple or zeros_known  # all that x counts was drawn alike
+    certain = design.certain(x, zeros_known=zeros_known)
+    numbers = np.count_nonzero(x, axis=0)
     found = []
-    for value, error, n in zip(ratio, se, np.count_nonzero(x, axis=0), strict=True):
+    for value, error, n, sure in zip(ratio, se, numbers, certain, strict=True):
         if np.isnan(value):
             found.append(Estimate(NAN))
-        elif share and alike and value in (0, 1) and not design.census:
+        elif sure:
+            found.append(_known(value))
+        elif share and alike and value in (0, 1):
             found.append(_exact(float(value), int(n)))
         else:
             found.append(_interval(float(value), float(error), design, most=1.0))
@@ -238,6 +242,21 @@ def post_strata(mapped: Ints, classes: int, least: int = 2) -> Ints:
     if together:
         group[together] = together[0]
     return np.unique(group, return_inverse=True)[1].astype(np.int64)
+
+
+def unseen_areas(design: Stratified, reference: Ints, classes: int) -> Floats:
+    """How much of each class one stratum may hold though none was found in it, shape (class,).
+
+    The upper end of the exact 95 % interval of a share of which none in n was found (about 3 / n,
+    the rule of three), of the stratum in which it makes the largest area. The estimated variance
+    of such a stratum is 0.
+    """
+    flat = np.bincount(design.stratum * classes + reference, minlength=len(design.pixels) * classes)
+    none = flat.reshape(-1, classes) == 0
+    share = 1 - (1 - CONFIDENCE) ** (1 / design.sizes)
+    left = design.total_area * (1 - design.sizes / design.pixels) * share
+    result: Floats = (none * left[:, None]).max(axis=0)
+    return result
 
 
 def exact_accuracy(counts: Ints, areas: Floats) -> Accuracy:

@@ -63,6 +63,10 @@ class Design(Protocol):
         """
         ...
 
+    def certain(self, values: Floats, *, zeros_known: bool = False) -> NDArray[np.bool_]:
+        """Columns whose units that are not 0 are all there are of them, shape (column,)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Stratified:
@@ -129,6 +133,14 @@ class Stratified:
             some = _sum_by(self.stratum, np.abs(values), len(self.pixels)) > 0
             parts[~some] = 0
         result: Floats = parts.sum(axis=0)
+        return result
+
+    def certain(self, values: Floats, *, zeros_known: bool = False) -> NDArray[np.bool_]:
+        """See `Design`."""
+        if self.census or not zeros_known:
+            return np.full(values.shape[1], self.census)
+        partly = (self.sizes < self.pixels)[self.stratum]
+        result: NDArray[np.bool_] = ~(values[partly] != 0).any(axis=0)
         return result
 
 
@@ -208,6 +220,10 @@ class Clustered:
         variance = ((1 - drawn) * between + drawn * within / n) / n
         result: Floats = variance * (self.total_area / mean_area) ** 2
         return result
+
+    def certain(self, values: Floats, *, zeros_known: bool = False) -> NDArray[np.bool_]:
+        """See `Design`."""
+        return np.full(values.shape[1], self.census)
 
     def _within(self, values: Floats) -> Floats:
         """Sum over clusters of the variance of their own totals, shape (column,)."""

@@ -21,7 +21,10 @@ def tell_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) 
 
     table = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold")
     for number, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if number == 0 else "right")
+        table.add_column(Text(head), justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    # A figure cut short would be another figure: a table that is too wide goes beyond the edge.
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    Console(highlight=False, width=max(console.width, needed)).print(table)
