@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from landmeta.estimators.designs import CONFIDENCE, Design, Floats, Ints, Stratified
 
@@ -195,13 +194,15 @@ def _interval(value: float, se: float, design: Design, *, most: float) -> Estima
         return Estimate(value, 0.0, value, value, 0.0)
     if se == 0:
         return Estimate(value, 0.0)
+    if np.isnan(se):
+        return Estimate(value)
     reach = design.quantile * se
     return Estimate(value, se, max(0.0, value - reach), min(most, value + reach), reach)
 
 
 def _exact(value: float, n: int) -> Estimate:
     """The interval of a share when all of n independent units agree."""
-    bound = float(stats.beta.ppf((1 - CONFIDENCE) / 2, n, 1))
+    bound = ((1 - CONFIDENCE) / 2) ** (1 / n)
     low, high = (bound, 1.0) if value else (0.0, 1 - bound)
     return Estimate(value, 0.0, low, high, high - low, exact=True)
 

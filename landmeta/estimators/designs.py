@@ -19,11 +19,12 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import sparse, special
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -88,6 +89,10 @@ class Stratified:
         if not np.isin(np.arange(len(self.pixels)), self.stratum).all():
             raise ValueError("a stratum has no unit")
 
+    @cached_property
+    def _members(self) -> sparse.csr_array:
+        return _members(self.stratum, len(self.pixels))
+
     @property
     def sizes(self) -> Ints:
         """Units of each stratum, shape (stratum,)."""
@@ -106,12 +111,13 @@ class Stratified:
     @property
     def quantile(self) -> float:
         """Of the normal distribution, as Olofsson et al. 2014 have it."""
-        return float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+        return float(special.ndtri(0.5 + CONFIDENCE / 2))
 
     def _means(self, values: Floats) -> Floats:
         """Area-weighted mean by stratum, shape (stratum, column)."""
-        sums = _sum_by(self.stratum, self.area[:, None] * values, len(self.pixels))
-        return sums / _sum_by(self.stratum, self.area[:, None], len(self.pixels))
+        sums = self._members @ (self.area[:, None] * values)
+        means: Floats = sums / (self._members @ self.area)[:, None]
+        return means
 
     def totals(self, values: Floats) -> Floats:
         """See `Design`; Stehman 2014, equations 2-3, with areas for counts of pixels."""
@@ -122,15 +128,15 @@ class Stratified:
         """See `Design`; Stehman 2014, equations 25 and 28 (which takes y - R x for values)."""
         n = self.sizes[:, None]
         residual = self.area[:, None] * (values - self._means(values)[self.stratum])
-        squares = _sum_by(self.stratum, residual**2, len(self.pixels))
-        mean_area = _sum_by(self.stratum, self.area[:, None], len(self.pixels)) / n
+        squares = self._members @ residual**2
+        mean_area = (self._members @ self.area)[:, None] / n
         unseen = 1 - n / self.pixels[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             parts = (self.total_area[:, None] / mean_area) ** 2 * unseen * squares / (n - 1) / n
         # One unit does not tell how its stratum varies, unless it is the whole stratum.
         parts[(self.sizes == 1) & (self.pixels == 1)] = 0
         if zeros_known:
-            some = _sum_by(self.stratum, np.abs(values), len(self.pixels)) > 0
+            some = self._members @ np.abs(values) > 0
             parts[~some] = 0
         result: Floats = parts.sum(axis=0)
         return result
@@ -162,6 +168,10 @@ class Clustered:
     clusters: int | None
     total_area: float
 
+    @cached_property
+    def _members(self) -> sparse.csr_array:
+        return _members(self.cluster, len(self.cluster_pixels))
+
     @property
     def sizes(self) -> Ints:
         """Units of each cluster, shape (cluster,)."""
@@ -186,12 +196,13 @@ class Clustered:
     def quantile(self) -> float:
         """Of Student's t with one degree of freedom less than clusters."""
         freedom = len(self.cluster_pixels) - 1
-        return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) if freedom else np.nan
+        return float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2)) if freedom else np.nan
 
     def _expand(self, values: Floats) -> Floats:
         """Estimated totals of area × value by cluster, shape (cluster, column)."""
-        sums = _sum_by(self.cluster, self.area[:, None] * values, len(self.sizes))
-        return (self.cluster_pixels / self.sizes)[:, None] * sums
+        sums = self._members @ (self.area[:, None] * values)
+        expanded: Floats = (self.cluster_pixels / self.sizes)[:, None] * sums
+        return expanded
 
     def totals(self, values: Floats) -> Floats:
         """See `Design`; the ratio to size of Cochran 1977, chapters 9 and 11."""
@@ -229,8 +240,8 @@ class Clustered:
         """Sum over clusters of the variance of their own totals, shape (column,)."""
         m, M = self.sizes[:, None], self.cluster_pixels[:, None]
         weighted = self.area[:, None] * values
-        means = _sum_by(self.cluster, weighted, len(m)) / m
-        squares = _sum_by(self.cluster, (weighted - means[self.cluster]) ** 2, len(m))
+        means = self._members @ weighted / m
+        squares = self._members @ (weighted - means[self.cluster]) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             parts = M**2 * (1 - m / M) * squares / (m - 1) / m
         parts[(m == M).ravel()] = 0
@@ -239,8 +250,7 @@ class Clustered:
         return result
 
 
-def _sum_by(group: Ints, values: Floats, groups: int) -> Floats:
-    """Sums of rows of values (unit, column) by group, shape (group, column)."""
-    sums = np.zeros((groups, values.shape[1]))
-    np.add.at(sums, group, values)
-    return sums
+def _members(group: Ints, groups: int) -> sparse.csr_array:
+    """Matrix of 0 and 1, shape (group, unit), that sums units by group."""
+    ones = np.ones(len(group))
+    return sparse.csr_array((ones, (group, np.arange(len(group)))), (groups, len(group)))
