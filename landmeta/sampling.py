@@ -77,19 +77,19 @@ def sample_pixels(
     rng = np.random.default_rng(seed)
     pixels = found.pixels[present] if how else found.pixels.sum(keepdims=True)
     drawn = draw_pixels(land, table, pixels, planned.units, rng)
-    names = [land.legend.names[k] for k in present]
-    strata = [
-        Stratum(
-            name=names[i],
-            klass=int(k),
-            pixels=int(found.pixels[k]),
-            area=float(found.areas[k]),
-            units=int(planned.units[i]),
-        )
-        for i, k in enumerate(present)
-    ]
     if how is None:
         strata = [_whole_map(found, len(drawn.row))]
+    else:
+        strata = [
+            Stratum(
+                name=land.legend.names[k],
+                klass=int(k),
+                pixels=int(found.pixels[k]),
+                area=float(found.areas[k]),
+                units=int(n),
+            )
+            for k, n in zip(present, planned.units, strict=True)
+        ]
     design = _design(land, found, kind, how.value if how else "at random", seed, strata, drawn)
     return design, planned
 

@@ -99,7 +99,7 @@ def true_figures(world):
 
 
 def draw_stratified(world, rng):
-    mapped, truth, area = world
+    mapped, _, area = world
     pixels = np.bincount(mapped)
     sizes = [90, 60, 50]
     unit = np.concatenate(
