@@ -139,12 +139,13 @@ def assess(
         source = "user's statement"
     else:
         told = read_design(Path(design))
-        _check_options(
-            told.kind,
-            told.kind.value if told.kind is Kind.cluster else None,
-            post_stratify,
-            reference,
-        )
+        if cluster is not None:
+            raise ConfigError(
+                f"the design {design} knows the clusters, and --cluster names them again",
+                remedy="leave --cluster out",
+                path=reference,
+            )
+        _check_post_strata(told.kind, post_stratify, reference)
         done = by_design(points, land, found, told, reference, post_stratify=post_stratify)
         source = "design file"
     return _of_sample(land, found, reference, source, done, notes)

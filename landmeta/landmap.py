@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,11 @@ class LandMap:
             for window in _windows(dataset):
                 yield window.row_off, _indices(dataset, self.legend, window)
 
-    def window(self, row: int, col: int, height: int, width: int) -> Labels:
-        """Class indices of a window inside the map, (row, col), 255 = no data."""
+    def windows(self, windows: Iterable[Window]) -> Iterator[Labels]:
+        """Class indices of windows inside the map, (row, col), 255 = no data."""
         with open_raster(self.path) as dataset:
-            return _indices(dataset, self.legend, Window(col, row, width, height))
+            for window in windows:
+                yield _indices(dataset, self.legend, window)
 
     def at(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Labels:
         """Class indices of some pixels; 255 where there is no data or no map."""

@@ -42,8 +42,8 @@ def labelled(points: Points, land: LandMap, path: Path) -> tuple[Points, Ints]:
     pixel = points.row * land.grid.width + points.col
     first = _unique(pixel, points.reference, points.notes, "lie in one pixel", path)
     points = _only(points, first)
-    mapped = land.at(points.row, points.col).astype(np.int64)
-    return points, mapped
+    points = _only(points, np.argsort(pixel[first]))  # sums come out alike whatever the order
+    return points, land.at(points.row, points.col).astype(np.int64)
 
 
 def match(
@@ -83,6 +83,8 @@ def match(
     assert points.id is not None
     points = _only(points, _unique(points.id, points.reference, points.notes, "share an id", path))
     assert points.id is not None
+    points = _only(points, np.argsort(points.id))  # sums come out alike whatever the order
+    assert points.id is not None
     if not len(points.row):
         raise nothing_left(points.notes, path)
     left = drawn - len(points.row)
@@ -113,7 +115,7 @@ def _with_class(points: Points) -> Points:
     return _only(points, named)
 
 
-def _only(points: Points, keep: NDArray[np.bool_]) -> Points:
+def _only(points: Points, keep: NDArray[np.bool_] | Ints) -> Points:
     return replace(
         points,
         row=points.row[keep],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
 import landmeta
 from landmeta.design import SampleDesign, SampledUnits, Stratum
@@ -120,18 +121,21 @@ def sample_clusters(
     _check_clusters(clusters, side, per_cluster, len(some))
     rng = np.random.default_rng(seed)
     chosen = rng.choice(some, clusters, replace=False)
-    across = -(-land.grid.width // side)
+    tops, lefts = (side * place for place in np.divmod(chosen, counts.shape[1]))
+    blocks = [
+        Window(left, top, min(side, land.grid.width - left), min(side, land.grid.height - top))
+        for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)
+    ]
     parts = []
-    for number, block in enumerate(chosen.tolist()):
-        top, left = block // across * side, block % across * side
-        height = min(side, land.grid.height - top)
-        labels = land.window(top, left, height, min(side, land.grid.width - left))
+    for number, (block, labels) in enumerate(zip(blocks, land.windows(blocks), strict=True)):
         rows, cols = np.nonzero(labels != IGNORE)
         if per_cluster is not None and per_cluster < len(rows):
             keep = np.sort(rng.choice(len(rows), per_cluster, replace=False))
             rows, cols = rows[keep], cols[keep]
         group = np.full(len(rows), number)
-        parts.append(np.stack([rows + top, cols + left, labels[rows, cols], group]))
+        parts.append(
+            np.stack([rows + block.row_off, cols + block.col_off, labels[rows, cols], group])
+        )
     drawn = Drawn(*np.concatenate(parts, axis=1).astype(np.int64))
     stages = "one stage" if per_cluster is None else f"two stages, {per_cluster} pixels of each"
     how = f"{clusters} of {len(some)} blocks of {side} × {side} pixels, {stages}"

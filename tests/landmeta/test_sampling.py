@@ -254,7 +254,7 @@ def test_bad_designs_are_named(land, tmp_path):
         read_design(tmp_path / "nowhere.json")
     path = tmp_path / "bad.json"
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(UnreadableFile, match="no|Invalid"):
+    with pytest.raises(UnreadableFile, match="is not the design"):
         read_design(path)
     content = json.loads(stratified(land).model_dump_json())
     content["units"]["row"] = content["units"]["row"][:-1]
