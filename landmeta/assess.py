@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from landmeta.cautions import cautions
 from landmeta.design import REFERENCE, design_path, read_design
 from landmeta.errors import ConfigError, EmptyRegion
 from landmeta.estimators.accuracy import Accuracy, confusion, exact_accuracy
@@ -30,9 +31,6 @@ from landmeta.reference import (
     reference_strips,
     to_points,
 )
-
-FEW = 20
-"""Units below which the normal approximation of an interval is poor."""
 
 WHY_NOT = {
     "points": "nobody said how these points were chosen. Only of places that were drawn at random, "
@@ -160,7 +158,7 @@ def _of_sample(
     notes: list[str],
 ) -> Assessment:
     census = done.design.census
-    cautions = [] if census else _cautions(done.accuracy, land.legend)
+    warnings = [] if census else cautions(done.accuracy, land.legend)
     return Assessment(
         landmap=land.path,
         reference=reference,
@@ -173,42 +171,9 @@ def _of_sample(
         area_unit=done.area_unit,
         units="places",
         why="",
-        notes=(*land.notes, *notes, *done.notes, *cautions),
+        notes=(*land.notes, *notes, *done.notes, *warnings),
         narrow=done.narrow,
     )
-
-
-def _cautions(accuracy: Accuracy, legend: Legend) -> list[str]:
-    """What the reader of the intervals has to know."""
-    names = legend.names
-    notes = []
-    mapped, truth = accuracy.counts.sum(axis=1), accuracy.counts.sum(axis=0)
-    few = [f"{name} ({n})" for name, n in zip(names, mapped, strict=True) if 0 < n < FEW]
-    if few:
-        notes.append(
-            f"fewer than {FEW} places were mapped as {', '.join(few)}: intervals of these classes "
-            "are rough"
-        )
-    unseen = [name for name, n in zip(names, truth, strict=True) if not n]
-    if unseen:
-        notes.append(
-            f"no place turned out to be {', '.join(unseen)}: this sample says nothing about where "
-            "or how much of it there is beyond the map"
-        )
-    shown = [*accuracy.users, *accuracy.producers, accuracy.overall]
-    if any(e.se == 0 and np.isnan(e.low) and np.isfinite(e.value) for e in shown):
-        notes.append(
-            "where all places agree, the formulas give a standard error of 0, which would be no "
-            "honest interval; none is given"
-        )
-    if any(e.exact for e in shown):
-        notes.append("* all places agree: interval by the exact binomial (Clopper and Pearson)")
-    if any(np.isnan(e.se) and np.isfinite(e.value) for e in shown):
-        notes.append(
-            "a stratum with fewer than 2 interpreted places has no variance: intervals that need "
-            "it are not given; interpret at least two places of each"
-        )
-    return notes
 
 
 def _of_labels(

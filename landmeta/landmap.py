@@ -66,11 +66,15 @@ class LandMap:
         inside = (cols >= 0) & (cols < self.grid.width)
         order = np.argsort(rows, kind="stable")
         sorted_rows = rows[order]
-        for top, labels in self.strips():
-            low, high = np.searchsorted(sorted_rows, [top, top + len(labels)])
-            some = order[low:high]
-            some = some[inside[some]]
-            found[some] = labels[rows[some] - top, cols[some]]
+        with open_raster(self.path) as dataset:
+            for window in _windows(dataset):
+                top = window.row_off
+                low, high = np.searchsorted(sorted_rows, [top, top + window.height])
+                some = order[low:high]
+                some = some[inside[some]]
+                if len(some):
+                    labels = _indices(dataset, self.legend, window)
+                    found[some] = labels[rows[some] - top, cols[some]]
         return found
 
 

@@ -38,12 +38,11 @@ def labelled(points: Points, land: LandMap, path: Path) -> tuple[Points, Ints]:
     void = inside & (mapped == IGNORE)
     if void.any():
         notes.append(f"{int(void.sum())} points lie where the map has no data and do not count")
-    points = _only(points, mapped != IGNORE)
+    points, mapped = _only(points, mapped != IGNORE), mapped[mapped != IGNORE]
     pixel = points.row * land.grid.width + points.col
-    first = _unique(pixel, points.reference, points.notes, "lie in one pixel", path)
-    points = _only(points, first)
-    points = _only(points, np.argsort(pixel[first]))  # sums come out alike whatever the order
-    return points, land.at(points.row, points.col).astype(np.int64)
+    first = np.flatnonzero(_unique(pixel, points.reference, points.notes, "lie in one pixel", path))
+    kept = first[np.argsort(pixel[first])]  # sums come out alike whatever the order
+    return _only(points, kept), mapped[kept]
 
 
 def match(

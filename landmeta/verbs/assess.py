@@ -40,7 +40,8 @@ def assess(
 ) -> None:
     """Accuracy and class areas with 95 % intervals from a random sample, or why there are none."""
     from landmeta.assess import assess as run
-    from landmeta.assess_tables import headline, tables, write_assessment
+    from landmeta.assess_files import write_assessment
+    from landmeta.assess_tables import headline, tables
     from landmeta.atomic import refuse_existing
     from landmeta.legend import find_legend
     from landmeta.verbs.telling import tell, tell_table

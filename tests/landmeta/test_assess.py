@@ -13,7 +13,8 @@ from shapely.geometry import MultiPoint, Point, box
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from landmeta.assess import assess
-from landmeta.assess_tables import as_json, headline, tables, write_assessment
+from landmeta.assess_files import as_json, write_assessment
+from landmeta.assess_tables import headline, tables
 from landmeta.design import design_path, write_sample
 from landmeta.errors import (
     ConfigError,
