@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
+from landmeta.verbs.assess import assess
+from landmeta.verbs.sample import sample
 
 
 class _Program(TyperGroup):
@@ -345,6 +347,10 @@ def demo(
 
     page = run(out, world=world.value, device=device.value, overwrite=overwrite, quiet=quiet)
     _tell(f"written to {out}; open {page}")
+
+
+app.command()(sample)
+app.command()(assess)
 
 
 def _tell(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,8 @@ import pandas as pd
 
 from landmeta.budget import COSTS as TRAINING_COSTS
 from landmeta.stats import LOWER_IS_BETTER, measure_name, p_text, shots_text
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text: title, column heads and rows."""
-
-    title: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        """The table in Markdown, columns aligned so that it reads well as plain text too."""
-        lines = [self.heads, *self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
-        texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-        texts.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-        return "\n".join([f"{self.title}:", "", *texts])
-
-
-NOTHING = "–"
-"""A cell without a value."""
+from landmeta.table import NOTHING as NOTHING
+from landmeta.table import Table as Table
 
 
 def score_table(summary: pd.DataFrame, measure: str) -> Table:

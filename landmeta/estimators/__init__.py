@@ -1,0 +1,1 @@
+"""Design-based estimation from probability samples: formulas only, no files."""
