@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class LandmetaError(Exception):
@@ -20,6 +21,14 @@ class LandmetaError(Exception):
         self.path = None if path is None else Path(path)
         where = "" if path is None else f"{path}: "
         super().__init__(f"{where}{what}\nRemedy: {remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it travels between processes."""
+        return _again, (type(self), self.what, self.remedy, self.path)
+
+
+def _again(kind: type[LandmetaError], what: str, remedy: str, path: Path | None) -> LandmetaError:
+    return kind(what, remedy=remedy, path=path)
 
 
 class ConfigError(LandmetaError):
@@ -72,6 +81,10 @@ class CannotAdapt(LandmetaError):
 
 class OutputExists(LandmetaError):
     """The output is already there and overwriting was not asked for."""
+
+
+class AlreadyMade(OutputExists):
+    """The output is already there, and would come out the same."""
 
 
 class WriteFailed(LandmetaError):
