@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -22,6 +23,10 @@ from landmeta.errors import ConfigError, LandmetaError, ProcessLost, UnreadableF
 RECORD, LOCK = "run.json", "lock"
 ROWS = 64
 """Rows read back at a time."""
+
+
+class DamagedChunk(UnreadableFile):
+    """A part of an unfinished map is not what was written."""
 
 
 class Chunk:
@@ -98,10 +103,11 @@ class Unfinished:
             with gzip.open(self._file(number)) as stream:
                 while content := stream.read(ROWS * row):
                     yield np.frombuffer(content, np.uint8).reshape(-1, bands, width).swapaxes(0, 1)
-        except (EOFError, OSError, ValueError) as error:
-            raise UnreadableFile(
+        except (EOFError, OSError, ValueError, zlib.error) as error:
+            self._file(number).unlink(missing_ok=True)
+            raise DamagedChunk(
                 f"was damaged since it was written: {error}",
-                remedy="delete that file and run the same command: the rest is kept",
+                remedy="run the same command again: it is made anew, the rest is kept",
                 path=self._file(number),
             ) from error
 
@@ -137,8 +143,8 @@ def unfinished(out: Path, fingerprint: str | None) -> Iterator[Unfinished]:
                 yield Unfinished(folder)
             except BaseException as error:
                 about_input = isinstance(error, LandmetaError | OSError)
-                lost = isinstance(error, ProcessLost)
-                keep = bool(fingerprint) and (lost or not about_input) and _has_chunks(folder)
+                other = isinstance(error, ProcessLost | DamagedChunk)
+                keep = bool(fingerprint) and (other or not about_input) and _has_chunks(folder)
                 raise
             finally:
                 if not keep:
