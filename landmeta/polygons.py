@@ -81,8 +81,13 @@ def generalise(ids: Labels, size: int) -> Labels:
     valid = ids != IGNORE
     steps = [2**power for power in range(1, max(1, (size - 1).bit_length()))]
     for least in (*steps, size) if size > 1 else ():
-        ids = sieve(ids, least, mask=valid, connectivity=4)
-    return np.where(valid, ids, np.uint8(IGNORE))
+        before = None
+        # Once over the map is not enough: a patch may get a large neighbour while others go. More
+        # than the whole map is asked of none.
+        while least < ids.size and (before is None or (ids != before).any()):
+            before = ids
+            ids = np.where(valid, sieve(ids, least, mask=valid, connectivity=4), np.uint8(IGNORE))
+    return ids
 
 
 def _patches(

@@ -43,7 +43,9 @@ def centres_inside(polygon, grid):
         st.tuples(st.floats(-100, 900), st.floats(-700, 100)), min_size=3, max_size=8, unique=True
     ),
     angle=st.sampled_from([0, 30, -77]),
-    window=st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(1, 20), st.integers(1, 20)),
+    window=st.tuples(
+        st.integers(0, 60), st.integers(0, 40), st.integers(1, 20), st.integers(1, 20)
+    ),
 )
 def test_a_pixel_belongs_to_the_area_if_its_centre_does(points, angle, window):
     polygon = shapely.MultiPoint([(LEFT + x, TOP + y) for x, y in points]).convex_hull.buffer(3)

@@ -82,7 +82,9 @@ def test_constant_in_constant_out_up_to_the_outermost_ring(tmp_path, overlap, va
     classifier = NearestCentroid(CENTROIDS, tile_size=8)
     rows, _ = rows_of(classifier, job_for(path, overlap))
     expected = classifier.probabilities(np.full((1, 2, 8, 8), value, np.float32))[0, :, 0, 0]
-    np.testing.assert_allclose(rows, np.broadcast_to(expected[:, None, None], rows.shape), rtol=2e-6)
+    np.testing.assert_allclose(
+        rows, np.broadcast_to(expected[:, None, None], rows.shape), rtol=2e-6
+    )
 
 
 def test_probabilities_sum_to_one_where_there_is_data_and_to_zero_elsewhere(tmp_path):

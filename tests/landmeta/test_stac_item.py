@@ -92,7 +92,11 @@ def test_classes_by_pystac():
 
     asset = validate(made()).assets["map"]
     found = ClassificationExtension.ext(asset).classes
-    told = {c.value: (c.to_dict()["title"], c.color_hint) for c in found if not c.to_dict().get("nodata")}
+    told = {
+        c.value: (c.to_dict()["title"], c.color_hint)
+        for c in found
+        if not c.to_dict().get("nodata")
+    }
     assert told == {c.id: (c.name, c.color[1:].upper()) for c in THREE.classes}
     assert [c.value for c in found if c.to_dict().get("nodata")] == [255]
     # What the extension's schema (2.0.0) asks of names and colours.
@@ -183,7 +187,9 @@ def test_no_date_at_all_and_no_place_at_all(tmp_path, raster):
             classifier, raster, tmp_path / "m.tif", companions=Companions(stac=True), quiet=True
         )
     assert "--date" in str(error.value)
-    bare = write_raster(tmp_path / "b.tif", np.ones((2, 9, 9), np.float32), ("red", "nir"), crs=None)
+    bare = write_raster(
+        tmp_path / "b.tif", np.ones((2, 9, 9), np.float32), ("red", "nir"), crs=None
+    )
     with pytest.raises(MissingCRS, match="STAC"):
         predict(
             classifier,

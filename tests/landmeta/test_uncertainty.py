@@ -54,7 +54,9 @@ def test_bytes_say_what_the_probabilities_say(seed):
     np.testing.assert_array_equal(taken, probabilities[:, there].max(0) if len(best) else taken)
 
 
-@pytest.mark.parametrize("wanted", [(False, False, False), (True, False, True), (False, True, False)])
+@pytest.mark.parametrize(
+    "wanted", [(False, False, False), (True, False, True), (False, True, False)]
+)
 def test_layers_and_bands_go_together(wanted):
     quantities = Quantities(*wanted)
     layers = quantities.layers(Path("x/map.tif"), THREE, "not calibrated")

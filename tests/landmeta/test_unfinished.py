@@ -49,7 +49,9 @@ def contents(folder):
 
 
 def start(raster, out, pause):
-    return subprocess.Popen([sys.executable, "-c", RUN, str(raster), str(out), str(pause)], cwd=ROOT)
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(raster), str(out), str(pause)], cwd=ROOT
+    )
 
 
 def chunks(out):
