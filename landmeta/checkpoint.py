@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -45,6 +45,9 @@ class CheckpointMeta(BaseModel):
     tile_size: int
     adaptation: dict[int, Adaptation]
     """How to adapt with so many labelled tiles (shots)."""
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    """What logits are divided by, so that confidence is right: fitted to held-out labels of a
+    region; None where there were too few."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     version: str = landmeta.__version__
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from landmeta.checkpoint import load_checkpoint
-from landmeta.device import DeviceName, choose_device
+from landmeta.device import DeviceName, choose_device, describe
 from landmeta.errors import CheckpointMismatch
 from landmeta.legend import Legend
 from landmeta.taskset import Band
@@ -34,6 +34,7 @@ class NetworkClassifier:
     def __init__(self, path: Path, device: DeviceName = "auto") -> None:
         self.path = path
         self.device = choose_device(device)
+        self._device_name = device
         self.checkpoint = load_checkpoint(path).to(self.device)
         if self.checkpoint.meta.open_legend and self.checkpoint.meta.kind == "meta":
             raise CheckpointMismatch(
@@ -42,7 +43,9 @@ class NetworkClassifier:
                 path=path,
             )
         self._phi = self.checkpoint.phi()
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         meta = self.checkpoint.meta
+        self.temperature: float | None = meta.temperature
         self.band_specs: tuple[Band, ...] = meta.bands
         self.bands: tuple[str, ...] = tuple(b.name for b in meta.bands)
         self.legend: Legend = meta.legend
@@ -53,10 +56,19 @@ class NetworkClassifier:
         meta = self.checkpoint.meta
         return {
             "landmeta_model": self.path.name,
-            "landmeta_model_sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            "landmeta_model_sha256": self.sha256,
             "landmeta_method": meta.settings.method,
             "landmeta_provenance": json.dumps(_without_config(meta.provenance)),
         }
+
+    @property
+    def fingerprint(self) -> str:
+        """What the same images need to get the same probabilities again, bit for bit."""
+        return f"{self.sha256} {describe(self.device)} torch {torch.__version__}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it travels to another process: by its file, which has to be the same there."""
+        return _load_same, (self.path.resolve(), self._device_name, self.sha256)
 
     @torch.inference_mode()
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,8 +82,22 @@ class NetworkClassifier:
         """
         batch = torch.from_numpy(image).to(self.device, memory_format=torch.channels_last)
         logits = self.checkpoint.method.logits(self._phi, batch)
+        if self.temperature is not None:
+            logits = logits / self.temperature
         probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
         return probabilities
+
+
+def _load_same(path: Path, device: DeviceName, sha256: str) -> NetworkClassifier:
+    classifier = NetworkClassifier(path, device)
+    if classifier.sha256 != sha256:
+        raise CheckpointMismatch(
+            "is another model on this machine than on the one that asked for it",
+            remedy="copy the same file to all machines, or keep it in a folder that all of them "
+            "share",
+            path=path,
+        )
+    return classifier
 
 
 def _without_config(record: Mapping[str, Any]) -> dict[str, Any]:

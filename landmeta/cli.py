@@ -16,6 +16,7 @@ import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
 from landmeta.verbs.assess import assess
+from landmeta.verbs.predict import predict
 from landmeta.verbs.sample import sample
 
 
@@ -246,51 +247,7 @@ def adapt(
     _tell(f"next: landmeta predict {out} RASTER --out map.tif")
 
 
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(help="Region model, or a checkpoint as it is.")],
-    raster: Annotated[Path, typer.Argument(help="Image to map.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="GeoTIFF to write.")],
-    overlap: Annotated[
-        int | None, typer.Option(min=0, help="Pixels windows share; a quarter if not given.")
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Windows at a time.")] = 8,
-    confidence: Annotated[
-        bool, typer.Option(help="Write OUT.confidence.tif too, in percent.")
-    ] = True,
-    bands: BandNames = None,
-    allow_no_crs: Annotated[
-        bool, typer.Option("--allow-no-crs", help="Map a photo that lies nowhere on a map.")
-    ] = False,
-    device: On = Device.auto,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
-    """Map a raster of any size: a GeoTIFF with class names and colours, and its confidence."""
-    from landmeta.classifier import NetworkClassifier
-    from landmeta.predict import predict as run
-
-    classifier = NetworkClassifier(model, device.value)
-    done = run(
-        classifier,
-        raster,
-        out,
-        overlap=overlap,
-        batch=batch,
-        confidence=confidence,
-        names=_names(bands),
-        provenance=classifier.provenance(),
-        allow_no_crs=allow_no_crs,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
-    for note in done.notes:
-        _tell(f"note: {note}")
-    total = max(1, sum(done.pixels.values()))
-    for name, count in done.pixels.items():
-        if count:
-            _tell(f"{name}: {count / total:.1%}")
-    _tell(f"written to {out}" + (f" and {done.confidence}" if done.confidence else ""))
+app.command()(predict)
 
 
 @app.command()

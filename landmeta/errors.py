@@ -87,6 +87,10 @@ class UnfinishedWork(LandmetaError):
     """For the same output there is unfinished work that another command began or is doing."""
 
 
+class AlreadyMade(OutputExists):
+    """The output is already there, and would come out the same."""
+
+
 class WriteFailed(LandmetaError):
     """Writing stopped (disk full, no permission); nothing half-written was left."""
 

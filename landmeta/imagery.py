@@ -248,8 +248,11 @@ def _read_image(
     has_alpha = ColorInterp.alpha in dataset.colorinterp
     masks = dataset.mask_flag_enums
     if has_alpha and not header.alpha:  # it is a band here, and GDAL's masks would come from it
-        nodata = dataset.nodata
-        valid = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
+        gone = [dataset.nodatavals[i - 1] for i in indexes]
+        valid = np.ones(pixels.shape, bool)
+        for band, nodata in enumerate(gone):
+            if nodata is not None:
+                valid[band] = pixels[band] != nodata
     elif all(MaskFlags.all_valid in masks[i - 1] for i in indexes):
         valid = np.ones(pixels.shape, bool)
     else:

@@ -1,7 +1,7 @@
 """The only room that writes GeoTIFF, and where an image's bands meet the bands a model needs.
 
 Images come as float32 physical values (band, row, col) with NaN where a band has no data. Outputs
-are Cloud-Optimized GeoTIFFs of one uint8 band on the image's own grid.
+are Cloud-Optimized GeoTIFFs of uint8 on the image's own grid.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +39,9 @@ BLOCK = 512
 """Rows and columns of a block of the outputs, the COG driver's own default."""
 CACHE = 16 * 2**20
 """Bytes of decoded blocks that GDAL may keep in any case."""
+
+Maker = Callable[[Path, Path], None]
+"""Given the folder that holds the finished layers, and a path in it, makes another file there."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Image:
         path: the file.
         grid: where it lies.
         notes: what had to be assumed, in words for the user.
+        date: when it was taken, in ISO 8601, if it says so where GDAL looks for it.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Image:
         self.path = header.path
         self.grid = Grid.of(dataset)
         self.notes = notes
+        self.date: str | None = dataset.tags(ns="IMAGERY").get("ACQUISITIONDATETIME")
         self._dataset, self._header = dataset, header
         self._scale = np.array([b.scale for b in bands], np.float32)[:, None, None]
         self._offset = np.array([b.offset for b in bands], np.float32)[:, None, None]
@@ -132,32 +137,48 @@ def open_image(
         MissingBands: it has not the bands that are needed.
     """
     with open_raster(path) as dataset:
-        header, notes = _match_bands(dataset, path, [b.name for b in bands], names)
-        for band, own in zip(bands, header.bands, strict=True):
-            if (own.scale, own.offset) not in ((1, 0), (band.scale, band.offset)):
-                notes.append(
-                    f"{path} declares scale {own.scale:g} and offset {own.offset:g} for band "
-                    f"{band.name}; the model's {band.scale:g} and {band.offset:g} were used"
-                )
-        image = Image(dataset, header, bands, notes)
-        if image.grid.crs is None:
-            notes.append(f"{path} has no coordinate reference system; its map cannot have one")
-        with _few_blocks_kept(dataset):
+        image = image_of(dataset, path, bands, names)
+        with few_blocks_kept(bytes_of_blocks(dataset)):
             yield image
 
 
+def image_of(
+    dataset: rasterio.DatasetReader,
+    path: Path,
+    bands: Sequence[Band],
+    names: Sequence[str] | None = None,
+) -> Image:
+    """An open raster as `open_image` gives it. Arguments and errors as there."""
+    header, notes = _match_bands(dataset, path, [b.name for b in bands], names)
+    for band, own in zip(bands, header.bands, strict=True):
+        if (own.scale, own.offset) not in ((1, 0), (band.scale, band.offset)):
+            notes.append(
+                f"{path} declares scale {own.scale:g} and offset {own.offset:g} for band "
+                f"{band.name}; the model's {band.scale:g} and {band.offset:g} were used"
+            )
+    image = Image(dataset, header, bands, notes)
+    if image.grid.crs is None:
+        notes.append(f"{path} has no coordinate reference system; its map cannot have one")
+    return image
+
+
+def bytes_of_blocks(dataset: rasterio.DatasetReader) -> int:
+    """Three rows of blocks, enough for who reads from the top down."""
+    rows: int = max(rows for rows, _ in dataset.block_shapes)
+    pixel: int = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    width: int = dataset.width
+    return 3 * rows * width * pixel
+
+
 @contextmanager
-def _few_blocks_kept(dataset: rasterio.DatasetReader) -> Iterator[None]:
-    """Have GDAL keep three rows of blocks, enough for who reads from the top down.
+def few_blocks_kept(enough: int) -> Iterator[None]:
+    """Have GDAL keep so many bytes of decoded blocks, or `CACHE` if that is more.
 
     By itself it keeps decoded blocks until they take 5 % of the machine's memory.
     """
-    rows = max(rows for rows, _ in dataset.block_shapes)
-    pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
     with rasterio.Env():
         before: int = get_gdal_config("GDAL_CACHEMAX")
-        enough = max(CACHE, 3 * rows * dataset.width * pixel)
-        set_gdal_config("GDAL_CACHEMAX", min(before, enough))
+        set_gdal_config("GDAL_CACHEMAX", min(before, max(CACHE, enough)))
         try:
             yield
         finally:  # the limit is the whole process's, and an Env within another leaves it changed
@@ -238,18 +259,29 @@ def _places(
 
 @dataclass(frozen=True)
 class Layer:
-    """One output: a GeoTIFF of one uint8 band, nodata 255.
+    """One output: a GeoTIFF of uint8, nodata 255.
 
     Attributes:
         path: where it goes.
-        description: what its values are.
+        description: what its values are; of several bands, `bands` says it of each.
         legend: the classes its values are ids of, which give it a colour table and category names;
             None for a quantity.
+        bands: what each band is; one band if empty.
+        scale: stored × scale = the quantity.
+        unit: of the quantity.
     """
 
     path: Path
     description: str
     legend: Legend | None = None
+    bands: tuple[str, ...] = ()
+    scale: float = 1
+    unit: str = ""
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return len(self.bands) or 1
 
 
 class RowWriter:
@@ -261,31 +293,33 @@ class RowWriter:
     def __init__(self, dataset: rasterio.io.DatasetWriter, path: Path) -> None:
         self.checksum = 0
         self._dataset, self._path = dataset, path
-        self._buffer = np.empty((BLOCK, dataset.width), np.uint8)
+        self._buffer = np.empty((dataset.count, BLOCK, dataset.width), np.uint8)
         self._held = self._written = 0
 
     def __enter__(self) -> Self:
         return self
 
     def write(self, rows: NDArray[np.uint8]) -> None:
-        """Append rows, shape (row, width).
+        """Append rows, shape (row, width), or (band, row, width).
 
         Raises:
             WriteFailed: the disk is full or not writable.
         """
-        while len(rows):
-            part = rows[: BLOCK - self._held]
-            self._buffer[self._held : self._held + len(part)] = part
-            self._held += len(part)
-            rows = rows[len(part) :]
+        rows = rows[None] if rows.ndim == 2 else rows
+        while rows.shape[1]:
+            part = rows[:, : BLOCK - self._held]
+            count = part.shape[1]
+            self._buffer[:, self._held : self._held + count] = part
+            self._held += count
+            rows = rows[:, count:]
             if self._held == BLOCK:
                 self._flush()
 
     def _flush(self) -> None:
         window = Window(0, self._written, self._dataset.width, self._held)
-        rows = self._buffer[: self._held]
+        rows = np.ascontiguousarray(self._buffer[:, : self._held])
         with _writing(self._path):
-            self._dataset.write(rows, 1, window=window)
+            self._dataset.write(rows, window=window)
         self.checksum = zlib.crc32(rows.data, self.checksum)
         self._written += self._held
         self._held = 0
@@ -302,7 +336,12 @@ class RowWriter:
 
 @contextmanager
 def write_layers(
-    layers: Sequence[Layer], grid: Grid, tags: Mapping[str, str], *, overwrite: bool = False
+    layers: Sequence[Layer],
+    grid: Grid,
+    tags: Mapping[str, str],
+    *,
+    beside: Mapping[Path, Maker] | None = None,
+    overwrite: bool = False,
 ) -> Iterator[list[RowWriter]]:
     """Write several outputs on one grid, row by row; all appear when the block ends well, or none.
 
@@ -314,13 +353,16 @@ def write_layers(
         layers: what to write, all in one folder.
         grid: of all of them.
         tags: provenance, kept in the files' metadata.
+        beside: other files in that folder that are made of the finished layers, and how.
         overwrite: replace outputs that exist.
 
     Raises:
         OutputExists: an output exists and `overwrite` is False.
         WriteFailed: the disk is full or not writable; nothing is left behind.
     """
-    with atomic_files([layer.path for layer in layers], overwrite=overwrite) as folder:
+    others = beside or {}
+    paths = [*(layer.path for layer in layers), *others]
+    with atomic_files(paths, overwrite=overwrite) as folder:
         plain = [folder / f"{layer.path.name}.rows" for layer in layers]
         with ExitStack() as stack:
             writers = [
@@ -333,6 +375,8 @@ def write_layers(
                 cog = folder / layer.path.name
                 _to_cog(temporary, cog, layer)
                 _check_complete(cog, writer.checksum)
+        for path, make in others.items():
+            make(folder, folder / path.name)
 
 
 @contextmanager
@@ -358,7 +402,7 @@ def _create(
         with _writing(layer.path):
             profile = grid.profile() | {
                 "driver": "GTiff",
-                "count": 1,
+                "count": layer.count,
                 "dtype": "uint8",
                 "nodata": IGNORE,
                 "tiled": True,
@@ -368,8 +412,11 @@ def _create(
                 "zlevel": 1,  # it is read once and thrown away
                 "bigtiff": "if_safer",
             }
-            dataset = stack.enter_context(_open_quietly(temporary, "w", **profile))
-            dataset.set_band_description(1, layer.description)
+            dataset = stack.enter_context(quietly_open(temporary, "w", **profile))
+            dataset.descriptions = layer.bands or (layer.description,)
+            if layer.legend is None:
+                dataset.scales = (layer.scale,) * layer.count
+                dataset.units = (layer.unit,) * layer.count
             dataset.update_tags(**_software_tag(), **tags)
             if layer.legend is not None:
                 dataset.update_tags(landmeta_classes=_classes_as_json(layer.legend))
@@ -412,14 +459,14 @@ def _check_complete(cog: Path, checksum: int) -> None:
             cannot be read.
     """
     found = 0
-    with _open_quietly(cog) as dataset:
+    with quietly_open(cog) as dataset:
         levels = len(dataset.overviews(1))
         for rows in _rows_of_blocks(dataset):
             found = zlib.crc32(rows.data, found)
     if found != checksum:
         raise OSError("the file is cut short or damaged")
     for level in range(levels):
-        with _open_quietly(cog, overview_level=level) as overview:
+        with quietly_open(cog, overview_level=level) as overview:
             for _ in _rows_of_blocks(overview):
                 pass
 
@@ -427,10 +474,10 @@ def _check_complete(cog: Path, checksum: int) -> None:
 def _rows_of_blocks(dataset: rasterio.DatasetReader) -> Iterator[NDArray[np.uint8]]:
     for top in range(0, dataset.height, BLOCK):
         height = min(BLOCK, dataset.height - top)
-        yield dataset.read(1, window=Window(0, top, dataset.width, height))
+        yield dataset.read(window=Window(0, top, dataset.width, height))
 
 
-def _open_quietly(path: Path, mode: str = "r", **options: Any) -> Any:  # noqa: ANN401
+def quietly_open(path: Path, mode: str = "r", **options: Any) -> Any:  # noqa: ANN401
     """Open a raster of ours, which may rightly be without georeference."""
     with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
         return rasterio.open(path, mode, **options)

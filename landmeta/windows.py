@@ -47,6 +47,12 @@ class Axis:
         """The pixel up to which no window after `window` reaches."""
         return self.starts[window + 1] if window + 1 < len(self) else self.length
 
+    def lead(self, window: int) -> int:
+        """The first window that reaches into the pixels from `window`'s first one on."""
+        return next(
+            w for w in range(window + 1) if self.starts[w] + self.span > self.starts[window]
+        )
+
 
 def cut(length: int, tile: int, overlap: int) -> Axis:
     """Spread windows of `tile` pixels evenly over `length` pixels, each two sharing ≥ `overlap`.
@@ -84,12 +90,13 @@ class Strip:
     """The blended rows in work: sums of weighted windows, from the top of the raster down.
 
     Add the windows of one row of windows in any order, then take what is `finished`. It holds
-    channels × tile × width numbers, whatever the height of the raster.
+    channels × tile × width numbers, whatever the height of the raster. It may begin at any row of
+    windows; what it finishes is whole from that row on whose `Axis.lead` it began at.
     """
 
-    def __init__(self, rows: Axis, cols: Axis, channels: int) -> None:
+    def __init__(self, rows: Axis, cols: Axis, channels: int, first: int = 0) -> None:
         self.rows, self.cols = rows, cols
-        self.row = 0
+        self.row = first
         """Number of the row of windows in work."""
         self._sums = np.zeros((channels, rows.span, cols.length), np.float32)
 

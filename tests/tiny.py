@@ -1,12 +1,17 @@
 """A tiny task set and tiny run settings, so that whole runs take seconds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from affine import Affine
 
+from landmeta.adaptation import NO_ADAPTATION
+from landmeta.checkpoint import CheckpointMeta, save_checkpoint
 from landmeta.config import TrainConfig
 from landmeta.legend import Legend
+from landmeta.methods import MethodSettings, make_method
+from landmeta.model import UNetConfig
 from landmeta.taskset import Band, SourceTile, TaskSet, TaskSetMeta, write_taskset
 
 BANDS, CLASSES, TILE = ("R", "G", "B"), 3, 16
@@ -57,6 +62,32 @@ def tiny_taskset(folder: Path, *, tiles: int = 8, overlap: bool = False) -> Task
         dtype="uint8",
     )
     return write_taskset(folder, meta, made)
+
+
+def untrained(
+    path: Path,
+    *,
+    bands: Sequence[str] = BANDS,
+    legend: Legend = LEGEND,
+    tile_size: int = TILE,
+    **more: object,
+) -> Path:
+    """A checkpoint of the tiny network that has learned nothing."""
+    unet = UNetConfig.model_validate(NET)
+    settings = MethodSettings(method="scratch")
+    method = make_method(settings, unet, len(bands), len(legend))
+    known = {
+        "kind": "meta",
+        "settings": settings,
+        "unet": unet,
+        "bands": tuple(Band(name=name) for name in bands),
+        "legend": legend,
+        "gsd": 10.0,
+        "tile_size": tile_size,
+        "adaptation": {1: NO_ADAPTATION},
+    }
+    save_checkpoint(path, method, method.initial(), CheckpointMeta.model_validate(known | more))
+    return path
 
 
 def tiny_config(taskset: TaskSet, out: Path, method: str = "maml", **more: object) -> TrainConfig:

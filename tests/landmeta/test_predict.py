@@ -1,5 +1,4 @@
 import tracemalloc
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -24,9 +23,9 @@ from landmeta.raster import RowWriter
 from tests.rasters import (
     THREE,
     NearestCentroid,
+    PlaceInTile,
     nearest,
     read_raster,
-    softmax,
     write_raster,
 )
 from tests.real import real_data
@@ -44,17 +43,6 @@ def expected_map(pixels):
     """Class ids pixel by pixel; 255 where all bands are NaN."""
     ids = IDS[nearest(pixels, CENTROIDS)]
     return np.where(np.isnan(pixels).all(axis=0), IGNORE, ids)
-
-
-@dataclass
-class PlaceInTile(NearestCentroid):
-    """Depends on where in its window a pixel lies and on the window's mean, as networks do."""
-
-    def probabilities(self, image):
-        rows, cols = np.mgrid[: self.tile_size, : self.tile_size] / self.tile_size
-        mean = np.nanmean(image, axis=(1, 2, 3))[:, None, None]
-        value = image[:, 0] - mean
-        return softmax(np.stack([rows * value, -cols * value, 0 * value], axis=1) * 5)
 
 
 # --- the map ---------------------------------------------------------------------------------
