@@ -26,12 +26,17 @@ class Drawn:
         label: class index (row, col) uint8, 255 where nothing is labelled, or differently twice.
         number: which shape labels a pixel (row, col) int32, -1 for none; of several shapes of one
             class the last.
-        conflicts: pixels in shapes of different classes.
+        conflict: pixels in shapes of different classes (row, col).
     """
 
     label: Labels
     number: NDArray[np.int32]
-    conflicts: int
+    conflict: NDArray[np.bool_]
+
+    @property
+    def conflicts(self) -> int:
+        """How many pixels lie in shapes of different classes."""
+        return int(self.conflict.sum())
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Placed:
             label[covered] = index
             number[covered] = members[drawn[covered]]
         label[twice], number[twice] = IGNORE, -1
-        return Drawn(label, number, int(twice.sum()))
+        return Drawn(label, number, twice)
 
 
 def _draw(
