@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from xml.etree import ElementTree
 
 import numpy as np
