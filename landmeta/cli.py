@@ -17,6 +17,7 @@ from data_prep.cli import app as prepare
 from landmeta.errors import LandmetaError
 from landmeta.verbs.adapt import adapt
 from landmeta.verbs.options import BandNames, Device, On, Overwrite, Quiet, name_list
+from landmeta.verbs.suggest import suggest
 
 
 class _Program(TyperGroup):
@@ -128,6 +129,7 @@ def train(
 
 
 app.command()(adapt)
+app.command()(suggest)
 
 
 @app.command()

@@ -135,6 +135,17 @@ def read_shapes(
 # ---- reading ------------------------------------------------------------------------------------
 
 
+def read_places(path: Path, layer: str | None = None) -> Shapes:
+    """Polygons and points of a file whatever class they have. Errors as of `read_shapes`."""
+    frame = _read(path, layer)
+    geometry, _, notes = _usable(frame.geometry.to_numpy(), path)
+    if not len(geometry):
+        raise _nothing(path, "it has no polygon or point")
+    _check_degrees(frame.crs, geometry, path)
+    index = np.zeros(len(geometry), np.uint8)
+    return Shapes(path, frame.crs, geometry, index, legend_of(["labelled"]), tuple(notes))
+
+
 def layers(path: Path) -> list[str]:
     """Names of the layers of a vector file that have geometry. Errors as of `read_shapes`."""
     if path.suffix.lower() in PARQUET:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from xml.etree import ElementTree
 
 import numpy as np
