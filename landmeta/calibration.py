@@ -14,6 +14,8 @@ from landmeta.legend import IGNORE, Labels
 BINS = 15
 HOTTEST = 20.0
 """Temperatures are sought from its inverse to this."""
+_LOWEST = 30.0
+"""Classes that are ruled out have logits without bound: so far below the highest counts as that."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def expected_calibration_error(
 
 
 def fit_temperature(
-    logits: NDArray[np.floating], truth: NDArray[np.integer], weight: NDArray[np.float64] | None
+    logits: NDArray[np.floating],
+    truth: NDArray[np.integer],
+    weight: NDArray[np.float64] | None = None,
+    doubt: float = 0.0,
 ) -> float:
     """The T for which softmax(logits / T) gives the truth the highest likelihood.
 
@@ -90,14 +95,21 @@ def fit_temperature(
         logits: (pixel, class), of pixels that were not learned from.
         truth: class index of each, shape (pixel,).
         weight: of each pixel; all alike if not given.
+        doubt: share of the truth that the other classes get, so that some places which all happen
+            to be right do not make the model sure of everything; after Platt's 1/(n + 2) for n of
+            them (Lin et al. 2007, eq. 5, doi:10.1007/s10994-007-5018-6).
     """
     scores = logits.astype(np.float64)
+    scores = np.maximum(scores - scores.max(axis=1, keepdims=True), -_LOWEST)
     own = np.take_along_axis(scores, truth.astype(np.int64)[:, None], axis=1)[:, 0]
+    others = (scores.sum(axis=1) - own) / max(1, scores.shape[1] - 1)
+    hoped = (1 - doubt) * own + doubt * others
 
     def loss(log_of_inverse: float) -> float:
         factor = np.exp(log_of_inverse)
-        each = logsumexp(factor * scores, axis=1) - factor * own
-        return float(np.average(each, weights=weight))
+        return float(
+            np.average(logsumexp(factor * scores, axis=1) - factor * hoped, weights=weight)
+        )
 
     bound = np.log(HOTTEST)
     found = minimize_scalar(loss, bounds=(-bound, bound), method="bounded")

@@ -132,11 +132,12 @@ def conclude(judged: Sequence[Judged], sample: Sample, parts: int, repeats: int)
     best = max(order, key=lambda i: round(float(cells.share @ hits[i]), 9))
     gain = hits[best] - hits[0]
     mean = float(cells.share @ gain)
-    if mean <= np.sqrt((cells.share**2) @ (gain - mean) ** 2):
+    few = len(gain) / max(1, len(gain) - 1)
+    if mean <= np.sqrt(few * (cells.share**2) @ (gain - mean) ** 2) + 1e-9:
         best = 0
     logits, weight = np.concatenate(judged[best].logits), sample.weight()
     right = logits.argmax(axis=1) == sample.truth
-    crossed = _cross_fitted(logits, sample, weight)
+    crossed = _cross_fitted(logits, sample)
     plain, cooled = (
         softmax(logits / t, axis=1).max(axis=1) for t in (np.float64(1), crossed[:, None])
     )
@@ -155,20 +156,24 @@ def conclude(judged: Sequence[Judged], sample: Sample, parts: int, repeats: int)
             for c, n in zip(classes, sizes, strict=True)
         },
         as_tuned=float(cells.share @ hits[0]),
-        temperature=fit_temperature(logits, sample.truth, weight),
+        temperature=_temperature(logits, sample, np.ones(len(logits), bool)),
         before=reliability(right, plain, weight),
         after=reliability(right, cooled, weight),
     )
 
 
-def _cross_fitted(
-    logits: NDArray[np.float32], sample: Sample, weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _cross_fitted(logits: NDArray[np.float32], sample: Sample) -> NDArray[np.float64]:
     """For each pixel, the temperature fitted to groups of other parts than its own."""
     fitted = np.ones(len(logits))
     for part in np.unique(sample.part):
         out = np.isin(sample.group, sample.group[sample.part == part])
         if not out.all():
-            other = fit_temperature(logits[~out], sample.truth[~out], weight[~out])
-            fitted[sample.part == part] = other
+            fitted[sample.part == part] = _temperature(logits, sample, ~out)
     return fitted
+
+
+def _temperature(logits: NDArray[np.float32], sample: Sample, which: NDArray[np.bool_]) -> float:
+    """The temperature fitted to some of the pixels, in which groups count alike."""
+    groups = len(np.unique(sample.group[which]))
+    doubt = 1 / (groups + 2)
+    return fit_temperature(logits[which], sample.truth[which], sample.weight()[which], doubt)

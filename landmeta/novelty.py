@@ -112,7 +112,9 @@ def _fit(features: Features, label: NDArray[np.integer]) -> Novelty:
     centres = np.stack([values[place == i].mean(axis=0) for i in range(len(classes))])
     scale = values.std(axis=0)
     scale = np.where(scale > 1e-6 * scale.max(initial=1e-6), scale, 1.0)
-    covariance, _ = ledoit_wolf((values - centres[place]) / scale, assume_centered=True)
+    around = (values - centres[place]) / scale
+    alone = len(around) < 2
+    covariance = np.eye(len(scale)) if alone else ledoit_wolf(around, assume_centered=True)[0]
     spread, axes = np.linalg.eigh(covariance)
     floor = max(1e-6 * float(spread[-1]), 1e-12)  # pixels that are all the same
     whitening = axes / np.sqrt(np.maximum(spread, floor)) / scale[:, None]

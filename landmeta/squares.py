@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from landmeta.drawing import Placed
+from landmeta.errors import ConfigError
 from landmeta.legend import IGNORE
 from landmeta.raster import Image
 from landmeta.windows import cut, pad_by_mirror
@@ -90,7 +91,15 @@ def survey(
 
     Returns:
         The squares that weigh most, and as many at random.
+
+    Raises:
+        ConfigError: a square is more than half as large as the classifier's windows.
     """
+    if size > classifier.tile_size // 2:
+        raise ConfigError(
+            f"squares of {size} pixels in windows of {classifier.tile_size}",
+            remedy=f"choose a size of at most {classifier.tile_size // 2}",
+        )
     rng = np.random.default_rng(seed)
     heavy: list[Squares] = []
     others: list[Squares] = []
@@ -123,7 +132,8 @@ def _strips(
 ) -> Iterator[Squares]:
     """The squares of each row of windows; each from the window in which it lies deepest."""
     tile = classifier.tile_size
-    rows, cols = (cut(n, tile, tile // 4) for n in (image.grid.height, image.grid.width))
+    overlap = min(max(tile // 4, 2 * size), tile - 1)  # then each square is whole in a window
+    rows, cols = (cut(n, tile, overlap) for n in (image.grid.height, image.grid.width))
     for row, top in enumerate(rows.starts):
         first, last = _own(rows.starts, row, rows.span, rows.length, size)
         found = []
@@ -134,7 +144,7 @@ def _strips(
                 continue
             batch = pad_by_mirror(pixels, tile)[None]
             part = np.s_[:, first - top : last - top, begin - left : end - left]
-            free = np.isfinite(pixels[:, *part[1:]]).any(axis=0)
+            free = np.asarray(np.isfinite(pixels[:, *part[1:]]).any(axis=0))
             if labelled is not None:
                 window = Window(begin, first, end - begin, last - first)
                 free &= labelled.draw(window).label == IGNORE

@@ -66,7 +66,7 @@ def logits_of(heat, count=4000, classes=4, seed=0):
 
 @pytest.mark.parametrize("heat", [0.4, 1.0, 2.5])
 def test_the_temperature_that_made_the_truth_is_found(heat):
-    found = fit_temperature(*logits_of(heat), None)
+    found = fit_temperature(*logits_of(heat))
     assert found == pytest.approx(heat, rel=0.12)
 
 
@@ -88,14 +88,30 @@ def test_the_temperature_is_the_best_of_a_grid():
 
 def test_the_temperature_has_bounds():
     sure = np.eye(3, dtype=np.float32)[[0, 1, 2]] * 5
-    assert fit_temperature(sure, np.array([0, 1, 2]), None) == pytest.approx(1 / 20, rel=0.05)
-    assert fit_temperature(sure, np.array([1, 2, 0]), None) == pytest.approx(20, rel=0.05)
+    assert 1 / 20 <= fit_temperature(sure, np.array([0, 1, 2])) < 0.2
+    assert fit_temperature(sure, np.array([1, 2, 0])) == pytest.approx(20, rel=0.05)
+
+
+def test_a_doubt_keeps_a_few_right_places_from_making_it_sure():
+    """With doubt e and logits 5 or 0 of three classes, the truth's best probability is 1 - e."""
+    sure = np.eye(3, dtype=np.float32)[[0, 1, 2]] * 5
+    heat = fit_temperature(sure, np.array([0, 1, 2]), doubt=0.2)
+    assert torch.tensor(sure / heat).softmax(1).max(1).values.numpy() == pytest.approx(
+        0.8, abs=1e-3
+    )
+
+
+def test_classes_that_are_ruled_out_do_no_harm():
+    logits, truth = logits_of(1.5)
+    with_absent = np.concatenate([logits, np.full((len(logits), 1), -1e4, np.float32)], axis=1)
+    plain, absent = (fit_temperature(z, truth, doubt=0.02) for z in (logits, with_absent))
+    assert absent == pytest.approx(plain, rel=0.25)
 
 
 def test_calibrated_logits_are_reliable_and_hot_ones_are_not():
     logits, truth = logits_of(3.0)
     tables = []
-    for heat in (1.0, fit_temperature(logits, truth, None)):
+    for heat in (1.0, fit_temperature(logits, truth)):
         probability = torch.tensor(logits / heat).softmax(1).numpy()
         tables.append(reliability(probability.argmax(1) == truth, probability.max(1)))
     assert tables[0].error > 0.2
