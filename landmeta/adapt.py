@@ -10,26 +10,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from landmeta.adaptation import Adaptation, adapt_params, settle
 from landmeta.atomic import refuse_existing
-from landmeta.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from landmeta.checkpoint import Checkpoint, CheckpointMeta, load_checkpoint, save_checkpoint
 from landmeta.device import DeviceName, choose_device
+from landmeta.drift import out_of_range
 from landmeta.errors import (
     CheckpointMismatch,
     ConfigError,
     EmptyRegion,
-    TooFewTiles,
     TrainingDiverged,
 )
+from landmeta.estimate import Found
+from landmeta.groups import Cells, GroupMap, by_tile, count_cells
+from landmeta.holdout import FEWEST_GROUPS, Progress, search
 from landmeta.legend import IGNORE, Legend
 from landmeta.losses import to_batch
+from landmeta.meta.inner import Batch
+from landmeta.novelty import novelty_of
 from landmeta.relabel import numbering, present, with_table
 from landmeta.stopping import FEWEST_TILES
-from landmeta.support import Support, load_support, parse_pair
-from landmeta.taskset import TaskSet, Tiles
+from landmeta.support import Support
+from landmeta.taskset import Tiles
 
+_CHOSEN = frozenset({"optimizer", "rate", "steps", "early_stopping"})
+"""What held-out labels choose, unless somebody else did."""
 FEW_PIXELS = 50
 """A class with fewer labelled pixels than this is warned of."""
 
@@ -43,6 +51,8 @@ class Adapted:
         how: optimiser, rate and steps used.
         pixels: labelled pixels per name of each class that the region model maps.
         dropped: names of the classes that it does not map, since no pixel was labelled so.
+        shapes: polygons and points per class name; None of labels that are pixels.
+        found: what held-out labels say; None if none were held out.
         notes: what could not be done as asked, in words for the user.
         loss_before, loss_after: mean cross-entropy on the support set.
     """
@@ -51,6 +61,8 @@ class Adapted:
     how: Adaptation
     pixels: dict[str, int]
     dropped: tuple[str, ...]
+    shapes: dict[str, int] | None
+    found: Found | None
     notes: tuple[str, ...]
     loss_before: float
     loss_after: float
@@ -60,6 +72,11 @@ class Adapted:
         """Classes that are labelled, but in very few pixels."""
         return [name for name, count in self.pixels.items() if 0 < count < FEW_PIXELS]
 
+    @property
+    def unlabelled(self) -> list[str]:
+        """Classes that the map may show though nothing is labelled so."""
+        return [name for name, count in self.pixels.items() if not count]
+
 
 def adapt(
     checkpoint: Path,
@@ -67,13 +84,17 @@ def adapt(
     out: Path,
     *,
     changes: Mapping[str, object] | None = None,
+    hold_out: bool = False,
+    members: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
     device: DeviceName = "auto",
     overwrite: bool = False,
 ) -> Adapted:
     """Adapt a checkpoint to labelled tiles and write the region model `out`.
 
     A checkpoint with an open legend takes the labels' own classes, those of them that have a
-    labelled pixel.
+    labelled pixel. However steps and rate were chosen, all labels are adapted to in the end.
 
     Args:
         checkpoint: written by training.
@@ -81,6 +102,12 @@ def adapt(
             255 = not labelled.
         out: safetensors file to write.
         changes: fields of `Adaptation` in place of those tuned for so many tiles.
+        hold_out: hold groups of labels out in turn, to choose steps and rate (unless `changes` says
+            them), to estimate the accuracy and to fit the temperature; see `landmeta.holdout`.
+        members: of an ensemble, whose probabilities a map averages: the first is adapted to all
+            labels, each other one to the groups of a bootstrap draw.
+        seed: of how groups are dealt and drawn.
+        progress: is told how much of the search is done, from 0 to 1.
         device: where to compute.
         overwrite: replace `out`.
 
@@ -103,11 +130,23 @@ def adapt(
         loaded.meta.check_classes(support.legend, checkpoint)
     tiles, legend, dropped = _to_map(support, loaded.meta)
     pixels = class_pixels(tiles, legend)
-    asked = _changed(loaded.meta.adaptation_for(len(tiles)), changes or {})
+    changes = changes or {}
+    asked = _changed(loaded.meta.adaptation_for(len(tiles)), changes)
     target = choose_device(device)
     ready = loaded.to(target)
     method, classes = ready.method, len(legend)
     batch = to_batch(tiles, target)
+    groups = by_tile(tiles.label) if support.groups is None else support.groups
+    cells = count_cells(groups, tiles.label, support.corners, loaded.meta.tile_size)
+    found = None
+    if hold_out:
+        fixed = not _CHOSEN.isdisjoint(changes)
+        found = search(
+            method, ready.params, batch, groups, cells, asked, classes,
+            fixed=fixed, seed=seed, progress=progress,
+        )  # fmt: skip
+        if found is not None and not fixed:
+            asked = found.how
     how = settle(method, ready.params, batch, asked, classes)
     params = adapt_params(method, ready.params, batch, how, classes)
     with torch.no_grad():
@@ -119,24 +158,87 @@ def adapt(
             remedy="lower the rate or the steps; nothing was written",
             path=checkpoint,
         )
+    more = tuple(
+        adapt_params(method, ready.params, _drawn(batch, groups, cells, [seed, i]), how, classes)
+        for i in range(1, members)
+    )
     meta = loaded.meta.model_copy(
         update={
             "kind": "region",
             "legend": legend,
             "adaptation": {len(tiles): how},
+            "temperature": None if found is None else found.temperature,
             "provenance": {
                 "checkpoint": checkpoint.name,
                 "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
                 "support": list(support.sources),
                 "support_tiles": len(tiles),
                 "support_pixels": pixels,
+                "held_out": None if found is None else found.record(legend.names),
                 "trained": loaded.meta.provenance,
                 "training_classes": list(loaded.meta.legend.names),
             },
         }
     )
-    save_checkpoint(out, method, params, meta, overwrite=overwrite)
-    return Adapted(out, how, pixels, dropped, _notes(asked, tiles), before, after)
+    novelty = novelty_of(method, params, batch, groups, seed)
+    save_checkpoint(
+        out, method, params, meta, members=more, beside=novelty.tensors(), overwrite=overwrite
+    )
+    return Adapted(
+        path=out,
+        how=how,
+        pixels=pixels,
+        dropped=dropped,
+        shapes=None if support.shapes is None else dict(support.shapes),
+        found=found,
+        notes=(
+            *_notes(asked, tiles),
+            *_few_groups(hold_out, found, cells),
+            *_drift(ready, tiles, support.corners),
+        ),
+        loss_before=before,
+        loss_after=after,
+    )
+
+
+def _drawn(batch: Batch, groups: GroupMap, cells: Cells, key: Sequence[int]) -> Batch:
+    """The labels of the groups that a bootstrap draw has; at least one group of every class."""
+    rng = np.random.default_rng(key)
+    known = np.unique(cells.group)
+    drawn = set(rng.choice(known, len(known)).tolist())
+    for label in np.unique(cells.label):
+        own = cells.group[cells.label == label]
+        if drawn.isdisjoint(own.tolist()):
+            drawn.add(int(rng.choice(own)))
+    kept = torch.from_numpy(np.isin(groups, list(drawn))).to(batch.label.device)
+    label = batch.label.where(kept, IGNORE)
+    used = (label != IGNORE).flatten(1).any(1)
+    return Batch(batch.image[used], label[used])
+
+
+def _few_groups(hold_out: bool, found: Found | None, cells: Cells) -> list[str]:
+    if not hold_out or found is not None:
+        return []
+    count = len(np.unique(cells.group))
+    return [
+        f"{count} separate labelled places are too few to hold any out ({FEWEST_GROUPS} are "
+        "needed, and two of each of two classes): steps and rate are the checkpoint's, the "
+        "confidence is not calibrated, and how right the map is cannot be told"
+    ]
+
+
+def _drift(ready: Checkpoint, tiles: Tiles, corners: NDArray[np.int64] | None) -> list[str]:
+    net = ready.method.net
+    mean, std = (t.flatten().cpu().numpy() for t in (net.mean, net.std))
+    of = np.zeros(len(tiles), np.int64) if corners is None else corners[:, 0]
+    told = []
+    for image in np.unique(of):
+        found = out_of_range(
+            tiles.image[of == image], mean, std, [b.name for b in ready.meta.bands]
+        )
+        which = f"image {image + 1}" if of.any() else "the image"
+        told += [f"{which} is out of the trained range: {text}" for text in found]
+    return told
 
 
 def _to_map(support: Support, meta: CheckpointMeta) -> tuple[Tiles, Legend, tuple[str, ...]]:
@@ -190,56 +292,3 @@ def class_pixels(tiles: Tiles, legend: Legend) -> dict[str, int]:
     """Labelled pixels per class name."""
     counts = np.bincount(tiles.label[tiles.label != IGNORE].ravel(), minlength=len(legend))
     return dict(zip(legend.names, counts.tolist(), strict=True))
-
-
-def support_from_taskset(
-    checkpoint: Path, folder: Path, region: str, shots: int, seed: int
-) -> Support:
-    """Draw `shots` labelled tiles of one task of a task set, and say which they are.
-
-    Raises:
-        CheckpointMismatch: the task set has other bands or classes than the checkpoint.
-        EmptyRegion, TooFewTiles: no such task, or fewer tiles than shots.
-    """
-    taskset = TaskSet(folder)
-    load_checkpoint(checkpoint).meta.check_fits(taskset.meta, checkpoint)
-    ids = taskset.tile_ids(region)
-    if len(ids) < shots:
-        raise TooFewTiles(
-            f"{region!r} has {len(ids)} tiles, fewer than {shots} shots",
-            remedy=f"ask for at most {len(ids)} shots",
-            path=folder,
-        )
-    chosen = np.random.default_rng(seed).choice(ids, shots, replace=False)
-    sources = tuple(f"{folder}: {region}, tile {i}" for i in chosen.tolist())
-    return Support(taskset.read(chosen), sources, (), taskset.legend)
-
-
-def support_from_files(
-    checkpoint: Path,
-    pairs: Sequence[str],
-    names: Sequence[str] | None = None,
-    legend: Legend | None = None,
-) -> Support:
-    """Labelled tiles from `IMAGE=LABELS` pairs.
-
-    Args:
-        checkpoint: that is to be adapted.
-        pairs: images and labels.
-        names: what the bands of the images are, if they do not say so themselves.
-        legend: of the labels; that of the checkpoint if not given.
-
-    Raises:
-        CheckpointMismatch: the checkpoint's legend is fixed and not that of the labels.
-        LandmetaError: as `landmeta.support.load_support`.
-    """
-    meta = load_checkpoint(checkpoint).meta
-    if legend is not None:
-        meta.check_classes(legend, checkpoint)
-    return load_support(
-        [parse_pair(pair) for pair in pairs],
-        bands=meta.bands,
-        legend=legend or meta.legend,
-        tile_size=meta.tile_size,
-        names=names,
-    )

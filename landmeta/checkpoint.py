@@ -6,7 +6,10 @@ The file's header carries a JSON record (`CheckpointMeta`). Nothing is ever unpi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +28,8 @@ from landmeta.methods import Method, MethodSettings, make_method, open_methods
 from landmeta.model import Params, UNetConfig
 from landmeta.taskset import Band, TaskSetMeta
 
+_BESIDE = "beside."
+_PREFIX = re.compile(rf"member\d+\.|{re.escape(_BESIDE)}")
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -100,17 +105,27 @@ class CheckpointMeta(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A method with its network, its parameters (θ, or φ of a region model), and its record."""
+    """A method with its network, its parameters (θ, or φ of a region model), and its record.
+
+    Attributes:
+        members: further φ of a region model that is an ensemble.
+        beside: tensors that are no parameters, such as those of `landmeta.novelty`.
+    """
 
     method: Method
     params: Params
     meta: CheckpointMeta
+    members: tuple[Params, ...] = ()
+    beside: Params = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Checkpoint:
         """The same on another device."""
         self.method.to(device)
-        params = {k: p.detach().to(device).requires_grad_() for k, p in self.params.items()}
-        return Checkpoint(self.method, params, self.meta)
+        params, *members = (
+            {k: p.detach().to(device).requires_grad_() for k, p in params.items()}
+            for params in (self.params, *self.members)
+        )
+        return replace(self, params=params, members=tuple(members))
 
     def phi(self) -> Params:
         """Parameters ready to map with: a region's own, or those for zero shots."""
@@ -126,15 +141,26 @@ def save_checkpoint(
     params: Params,
     meta: CheckpointMeta,
     *,
+    members: Sequence[Params] = (),
+    beside: Params | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write weights, standardisation and record to one file, atomically.
+
+    Of an ensemble's further members, only what differs from `params` is written.
 
     Raises:
         OutputExists: `path` exists and `overwrite` is False.
         WriteFailed: the disk is full or not writable.
     """
     tensors = dict(params) | method.kept_buffers()
+    for number, member in enumerate(members, start=1):
+        tensors |= {
+            f"member{number}.{name}": p
+            for name, p in member.items()
+            if name not in params or not torch.equal(p, params[name])
+        }
+    tensors |= {f"{_BESIDE}{name}": tensor for name, tensor in (beside or {}).items()}
     write_tensors(path, tensors, {"landmeta": meta.model_dump_json()}, overwrite=overwrite)
 
 
@@ -157,17 +183,38 @@ def checkpoint_of(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     Raises:
         CheckpointMismatch: it is none of landmeta, or not of this version.
     """
+    tensors, apart = _parted(tensors)
+    beside = apart.pop(_BESIDE, {})
     try:
         meta = CheckpointMeta.model_validate_json(metadata["landmeta"])
         method = make_method(meta.settings, meta.unet, len(meta.bands), len(meta.legend))
-        params = method.load(tensors, adapted=meta.kind == "region")
+        params, *members = (
+            method.load(tensors | own, adapted=meta.kind == "region")
+            for own in ({}, *(apart[name] for name in sorted(apart, key=_number)))
+        )
     except (KeyError, ValidationError, RuntimeError) as error:
         raise CheckpointMismatch(
             f"is no landmeta checkpoint of this version: {error}",
             remedy="use a file written by 'landmeta train' or 'landmeta adapt' of this version",
             path=path,
         ) from error
-    return Checkpoint(method, params, meta)
+    return Checkpoint(method, params, meta, tuple(members), beside)
+
+
+def _parted(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """The tensors of the first φ (or θ), and those of members and beside, by their prefix."""
+    first, apart = {}, defaultdict[str, dict[str, Tensor]](dict)
+    for name, tensor in tensors.items():
+        found = _PREFIX.match(name)
+        if found is None:
+            first[name] = tensor
+        else:
+            apart[found[0]][name.removeprefix(found[0])] = tensor
+    return first, dict(apart)
+
+
+def _number(prefix: str) -> int:
+    return int(prefix.removeprefix("member").removesuffix("."))
 
 
 def write_tensors(

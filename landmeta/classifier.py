@@ -16,6 +16,7 @@ from landmeta.checkpoint import load_checkpoint
 from landmeta.device import DeviceName, choose_device, describe
 from landmeta.errors import CheckpointMismatch
 from landmeta.legend import Legend
+from landmeta.novelty import Novelty
 from landmeta.taskset import Band
 
 
@@ -42,8 +43,9 @@ class NetworkClassifier:
                 remedy="adapt it by 'landmeta adapt' and map with the region model",
                 path=path,
             )
-        self._phi = self.checkpoint.phi()
+        self._members = (self.checkpoint.phi(), *self.checkpoint.members)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.novelty = Novelty.of(self.checkpoint.beside)
         meta = self.checkpoint.meta
         self.temperature: float | None = meta.temperature
         self.band_specs: tuple[Band, ...] = meta.bands
@@ -72,7 +74,7 @@ class NetworkClassifier:
 
     @torch.inference_mode()
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Class probabilities.
+        """Class probabilities: the mean over the members of an ensemble.
 
         Args:
             image: physical values, shape (tile, band, row, col), NaN where not valid.
@@ -80,12 +82,39 @@ class NetworkClassifier:
         Returns:
             Shape (tile, class, row, col); sums to 1 over classes.
         """
-        batch = torch.from_numpy(image).to(self.device, memory_format=torch.channels_last)
-        logits = self.checkpoint.method.logits(self._phi, batch)
-        if self.temperature is not None:
-            logits = logits / self.temperature
-        probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
+        batch = self._batch(image)
+        method, heat = self.checkpoint.method, self.temperature or 1.0
+        each = [(method.logits(phi, batch) / heat).softmax(1) for phi in self._members]
+        probabilities: NDArray[np.float32] = torch.stack(each).mean(0).cpu().numpy()
         return probabilities
+
+    @torch.inference_mode()
+    def features(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the head sees of images, (tile, feature, row, col). Arguments as above."""
+        found = self.checkpoint.method.features(self._members[0], self._batch(image))
+        features: NDArray[np.float32] = found.cpu().numpy()
+        return features
+
+    def unlikeness(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How unlike anything labelled each pixel is, (tile, row, col); above 1, it is.
+
+        That is the distance of `landmeta.novelty` in parts of its threshold. Arguments as above.
+
+        Raises:
+            CheckpointMismatch: the model is not adapted to a region.
+        """
+        if self.novelty is None:
+            raise CheckpointMismatch(
+                "knows no labelled places that pixels could be unlike: it is not adapted",
+                remedy="adapt it by 'landmeta adapt' and use the region model",
+                path=self.path,
+            )
+        novelty = self.novelty
+        features = self.features(image)
+        return np.stack([novelty.distance(f) / np.float32(novelty.threshold) for f in features])
+
+    def _batch(self, image: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(image).to(self.device, memory_format=torch.channels_last)
 
 
 def _load_same(path: Path, device: DeviceName, sha256: str) -> NetworkClassifier:

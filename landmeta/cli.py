@@ -14,10 +14,13 @@ from typer.core import TyperGroup
 
 import landmeta
 from data_prep.cli import app as prepare
-from landmeta.errors import ConfigError, LandmetaError
+from landmeta.errors import LandmetaError
+from landmeta.verbs.adapt import adapt
 from landmeta.verbs.assess import assess
+from landmeta.verbs.options import Device, On, Overwrite, Quiet
 from landmeta.verbs.predict import predict
 from landmeta.verbs.sample import sample
+from landmeta.verbs.suggest import suggest
 
 
 class _Program(TyperGroup):
@@ -87,21 +90,6 @@ def program(
 app.add_typer(prepare, name="prepare")
 
 
-class Device(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Optimizer(StrEnum):
-    """How to adapt."""
-
-    sgd = "sgd"
-    adam = "adam"
-
-
 class WorldName(StrEnum):
     """What the demo runs on."""
 
@@ -110,19 +98,12 @@ class WorldName(StrEnum):
 
 
 Config = Annotated[Path, typer.Argument(help="YAML file; see configs/ for examples.")]
-On = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
 ConfigDevice = Annotated[
     Device | None, typer.Option("--device", help="In place of the configuration's.")
 ]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="NAME=VALUE or SECTION.NAME=VALUE in place of the file's."),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-BandNames = Annotated[
-    str | None,
-    typer.Option("--bands", help="What the image's bands are, in its order, comma between."),
 ]
 
 
@@ -147,104 +128,11 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # torchrun's first process speaks for all
         return
     _tell(f"written to {path}")
-    _tell(f"next: landmeta adapt {path} --support IMAGE=LABELS --out region.safetensors")
+    _tell(f"next: landmeta adapt {path} --image IMAGE --labels LABELS --out region.safetensors")
 
 
-@app.command()
-def adapt(
-    checkpoint: Annotated[Path, typer.Argument(help="Written by 'landmeta train'.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Region model to write.")],
-    support: Annotated[
-        list[str] | None,
-        typer.Option(help="IMAGE=LABELS, a labelled image of the region; may be repeated."),
-    ] = None,
-    taskset: Annotated[
-        Path | None, typer.Option(help="Take the labelled tiles from a task set instead.")
-    ] = None,
-    region: Annotated[str | None, typer.Option(help="Task of the task set.")] = None,
-    shots: Annotated[int, typer.Option(min=1, help="Tiles to take from the task set.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the draw from the task set.")] = 0,
-    legend: Annotated[
-        str | None,
-        typer.Option(
-            help="Legend of the labels where the checkpoint takes any (legend: open): a file, or "
-            "igbp-simplified, or deepglobe."
-        ),
-    ] = None,
-    bands: BandNames = None,
-    optimizer: Annotated[Optimizer | None, typer.Option(help="In place of the tuned one.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0, help="In place of the tuned one.")] = None,
-    steps: Annotated[int | None, typer.Option(min=0, help="In place of the tuned ones.")] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(help="Adapt only what is named so (head, unet.decoder); may be repeated."),
-    ] = None,
-    prior: Annotated[
-        float | None, typer.Option(min=0, help="Strength of the pull towards the start; 0: none.")
-    ] = None,
-    early_stopping: Annotated[
-        bool | None,
-        typer.Option(
-            "--early-stopping", help="Choose the steps on held-out tiles (4 labelled ones needed)."
-        ),
-    ] = None,
-    device: On = Device.auto,
-    overwrite: Overwrite = False,
-) -> None:
-    """Adapt a trained network to a new region from a few labelled tiles."""
-    from landmeta.adapt import adapt as run
-    from landmeta.adapt import support_from_files, support_from_taskset
-    from landmeta.legend import find_legend
-
-    if bool(support) == bool(taskset):
-        raise ConfigError(
-            "labelled tiles are needed from files or from a task set, one of both",
-            remedy="give --support IMAGE=LABELS, or --taskset DIR --region NAME",
-        )
-    if taskset is not None:
-        if legend is not None:
-            raise ConfigError(
-                f"a legend ({legend}) was given beside a task set, which has one of its own",
-                remedy="leave --legend out, or give the labels by --support IMAGE=LABELS",
-                path=taskset,
-            )
-        if region is None:
-            raise ConfigError(
-                "a task set was given but no region of it",
-                remedy="give --region NAME",
-                path=taskset,
-            )
-        labelled = support_from_taskset(checkpoint, taskset, region, shots, seed)
-    else:
-        own = None if legend is None else find_legend(legend)
-        labelled = support_from_files(checkpoint, support or [], _names(bands), own)
-    changes = {
-        "optimizer": optimizer and optimizer.value,
-        "rate": rate,
-        "steps": steps,
-        "layers": layers or None,
-        "prior": prior,
-        "early_stopping": early_stopping,
-    }
-    done = run(
-        checkpoint,
-        labelled,
-        out,
-        changes={k: v for k, v in changes.items() if v is not None},
-        device=device.value,
-        overwrite=overwrite,
-    )
-    for note in (*labelled.notes, *done.notes):
-        _tell(f"note: {note}")
-    if done.dropped:
-        _tell(f"note: nothing is labelled {', '.join(done.dropped)}: not in the map's legend")
-    for name, count in done.pixels.items():
-        warning = "  (few: expect little of this class)" if name in done.scarce else ""
-        _tell(f"{name}: {count} labelled pixels{warning}")
-    _tell(done.how.text())
-    _tell(f"loss on the labelled tiles: {done.loss_before:.3f} before, {done.loss_after:.3f} after")
-    _tell(f"written to {out}")
-    _tell(f"next: landmeta predict {out} RASTER --out map.tif")
+app.command()(adapt)
+app.command()(suggest)
 
 
 app.command()(predict)
@@ -313,10 +201,6 @@ app.command()(assess)
 def _tell(text: str) -> None:
     # Values of the user may look like markup, and long paths must stay in one piece.
     Console(markup=False, highlight=False, soft_wrap=True).print(text)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main() -> None:

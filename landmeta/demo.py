@@ -20,13 +20,14 @@ from data_prep.earth import earth, write_region
 from data_prep.prepare import prepare
 from data_prep.sen12ms import sen12ms
 from data_prep.synthetic import write_sen12ms
-from landmeta.adapt import adapt, support_from_taskset
+from landmeta.adapt import adapt
 from landmeta.atomic import refuse_existing, write_text
 from landmeta.classifier import NetworkClassifier
 from landmeta.compare import compare
 from landmeta.config import CompareConfig, TrainConfig
 from landmeta.device import DeviceName, choose_device, describe
 from landmeta.errors import OutputExists
+from landmeta.labelled import support_from_taskset
 from landmeta.legend import Labels
 from landmeta.pictures import plot_map
 from landmeta.predict import confidence_path, predict

@@ -144,7 +144,7 @@ class Legend(BaseModel):
         table[list(self.ids)] = range(len(self))
         return table[values]
 
-    def _sources(self) -> dict[str, int]:
+    def sources(self) -> dict[str, int]:
         """Source id or colour (as text) to class index; 255 = ignore."""
         position = {c.id: i for i, c in enumerate(self.classes)}
         if self.remap:
@@ -164,7 +164,7 @@ class Legend(BaseModel):
         """
         # By hashing, many times as fast as the sorting of np.unique.
         inverse, values = pd.factorize(label.ravel(), sort=True, use_na_sentinel=False)
-        sources = self._sources()
+        sources = self.sources()
         table = np.empty(len(values), np.uint8)
         unknown: list[str] = []
         for i, value in enumerate(values.tolist()):
@@ -188,7 +188,7 @@ class Legend(BaseModel):
         """
         red, green, blue = mask.astype(np.uint32)
         values = red << 16 | green << 8 | blue
-        sources = self._sources()
+        sources = self.sources()
         known = sorted((int(k[1:], 16), index) for k, index in sources.items() if k[0] == "#")
         known.append((1 << 24, IGNORE))  # beyond every colour: each has a place in the list
         colours = np.array([colour for colour, _ in known], np.uint32)

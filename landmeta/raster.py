@@ -24,8 +24,10 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 import landmeta
@@ -77,6 +79,19 @@ class Grid:
         """How rasterio is told of it."""
         where = {"gcps": list(self.gcps)} if self.gcps else {"transform": self.transform}
         return {"height": self.height, "width": self.width, "crs": self.crs} | where
+
+
+def on_grid(dataset: rasterio.DatasetReader, grid: Grid) -> WarpedVRT:
+    """A raster of categories as it lies on another grid, nearest neighbour, nodata beyond it."""
+    return WarpedVRT(
+        dataset,
+        crs=grid.crs,
+        transform=grid.transform,
+        width=grid.width,
+        height=grid.height,
+        resampling=Resampling.nearest,
+        nodata=IGNORE if dataset.nodata is None else dataset.nodata,
+    )
 
 
 class Image:

@@ -6,10 +6,11 @@ import rasterio
 import torch
 
 import landmeta.train as training
-from landmeta.adapt import adapt, support_from_taskset
+from landmeta.adapt import adapt
 from landmeta.adaptation import adapt_params
 from landmeta.checkpoint import load_checkpoint
 from landmeta.classifier import NetworkClassifier
+from landmeta.labelled import support_from_taskset
 from landmeta.losses import to_batch
 from landmeta.predict import predict
 from landmeta.relabel import numbering, present, with_table

@@ -9,13 +9,14 @@ from landmeta.errors import (
     ConfigError,
     EmptyRegion,
     MissingBands,
+    MissingCRS,
     SizeMismatch,
     SourceNotFound,
     UnknownClass,
     UnreadableFile,
 )
 from landmeta.legend import IGBP_SIMPLIFIED, IGNORE
-from landmeta.support import load_support, parse_pair
+from landmeta.support import load_support, load_warped, parse_pair
 from landmeta.taskset import Band
 from tests.rasters import THREE, UTM, read_raster, write_raster
 from tests.real import real_data
@@ -211,3 +212,37 @@ def test_a_real_region(tmp_path):
     water = IGBP_SIMPLIFIED.names.index("Water")
     assert (support.tiles.label == water).sum() == (ids == 17).sum()
     assert (support.tiles.label != IGNORE).sum() == (ids != 0).sum()
+
+
+# --- labels on another grid -------------------------------------------------------------------
+
+
+def test_labels_of_one_raster_are_warped_to_several_images(tmp_path):
+    (image, label), ids = make_pair(tmp_path, 20, 30)
+    finer = np.kron(np.arange(600).reshape(20, 30), np.ones((2, 2))).astype(np.float32)
+    grid = UTM | {"transform": from_origin(500_000, 5_000_000, 5, 5)}
+    second = write_raster(tmp_path / "f.tif", np.stack([finer, finer]), ("red", "nir"), **grid)
+    support = load_warped([image, second], label, bands=BANDS, legend=THREE, tile_size=16)
+    used = support.tiles.label != IGNORE
+    pixel = support.tiles.image[:, 0][used].astype(int)
+    assert np.bincount(pixel, minlength=600).tolist() == [5] * 600
+    np.testing.assert_array_equal(
+        np.array(THREE.ids)[support.tiles.label[used]], ids.ravel()[pixel]
+    )
+    assert next(note for note in support.notes if "was warped" in note).endswith("f.tif")
+
+
+def test_two_dates_of_a_scene_share_their_groups(tmp_path):
+    (image, label), _ids = make_pair(tmp_path, 20, 30, labelled=0.05)
+    support = load_warped([image, image], label, bands=BANDS, legend=THREE, tile_size=16)
+    first, second = (
+        np.unique(support.groups[support.corners[:, 0] == number]) for number in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+def test_labels_without_a_crs_are_not_warped(tmp_path):
+    (image, label), ids = make_pair(tmp_path)
+    write_raster(label, ids[None], crs=None)
+    with pytest.raises(MissingCRS, match="the labels no coordinate"):
+        load_warped([image], label, bands=BANDS, legend=THREE, tile_size=16)
