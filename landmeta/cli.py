@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
+from landmeta.verbs.studio import studio
 
 
 class _Program(TyperGroup):
@@ -82,6 +83,7 @@ def program(
 
 
 app.add_typer(prepare, name="prepare")
+app.command()(studio)
 
 
 class Device(StrEnum):
