@@ -16,9 +16,10 @@ from affine import Affine
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rasterio.crs import CRS
 from rasterio.features import rasterize
-from shapely import transform
-from shapely.geometry import Point, Polygon, shape
+from shapely import get_parts, make_valid, transform
+from shapely.geometry import Point, shape
 from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
 
 from landmeta.atomic import write_text
 from landmeta.errors import ConfigError, UnreadableFile
@@ -33,7 +34,8 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Position = tuple[float, float]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Position = tuple[Coordinate, Coordinate]
 Ring = Annotated[list[Position], Field(min_length=4)]
 
 
@@ -60,9 +62,12 @@ class Shape(_Model):
     geometry: Annotated[PolygonGeometry | PointGeometry, Field(discriminator="type")]
 
     def outline(self) -> BaseGeometry:
-        """As a shapely geometry; a polygon that crosses itself is mended."""
+        """As a shapely geometry, mended where it crosses itself; without area it is a point."""
         made = shape(self.geometry.model_dump())
-        return made if made.is_valid else made.buffer(0)
+        if made.is_valid:
+            return made
+        areas = [p for p in get_parts(make_valid(made)) if p.area > 0]
+        return unary_union(areas) if areas else Point(made.exterior.coords[0])
 
 
 Drawing = Annotated[list[Shape], Field(max_length=MOST_SHAPES)]
@@ -125,7 +130,7 @@ def rasterise(shapes: Sequence[Shape], legend: Legend, height: int, width: int) 
 
 
 def _place(outline: BaseGeometry) -> BaseGeometry:
-    if isinstance(outline, Polygon) and outline.area < 1:
+    if outline.geom_type != "Point" and outline.area < 1:
         outline = outline.representative_point()
     if isinstance(outline, Point):
         return Point(np.floor(outline.x) + 0.5, np.floor(outline.y) + 0.5)

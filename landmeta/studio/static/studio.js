@@ -61,6 +61,7 @@ tiles("image").addTo(map);
 const shapes = L.featureGroup().addTo(map);
 const places = L.featureGroup().addTo(map);
 const color = (name) => classes.find((c) => c.name === name)?.color ?? "#ffffff";
+window.studioMap = map;  // for tests and for the curious
 const toPixels = (p) => [p.lng, -p.lat];
 const toMap = ([col, row]) => [-row, col];
 
@@ -113,12 +114,12 @@ function take(name) {
   }
   if (tool === "Polygon") {
     const style = { color: color(chosen), weight: 2 };
-    map.pm.enableDraw("Polygon", { templineStyle: style, hintlineStyle: { ...style, dashArray: [4, 4] }, pathOptions: style, tooltips: false, continueDrawing: true, snappable: false });
+    map.pm.enableDraw("Polygon", { templineStyle: style, hintlineStyle: { ...style, dashArray: [4, 4] }, pathOptions: style, tooltips: false, continueDrawing: true, snappable: false, finishOn: "dblclick" });
   }
   document.querySelectorAll("[data-tool]").forEach((b) => b.classList.toggle("active", b.dataset.tool === tool));
   map.getContainer().classList.toggle("drawing", tool !== null);
   $("hint").textContent = {
-    Polygon: "Click the corners; click the first one again to close.",
+    Polygon: "Click the corners; double-click the last one.",
     Marker: "Click pixels.",
     erase: "Click what is to go.",
   }[tool] ?? "";
