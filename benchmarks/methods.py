@@ -4,9 +4,11 @@
     python benchmarks/methods.py dubai --data DATA --work WORK
     python benchmarks/methods.py synthetic --work WORK
     python benchmarks/methods.py shift --work WORK
+    python benchmarks/methods.py open --data DATA --work WORK
 
-`modis` and `dubai` are the worlds of few_shot.py; `synthetic` is a made-up SEN12MS tree; `shift`
-makes it again with regions that differ less and more, to see when learning to adapt pays.
+worlds.py tells what they are: `shift` is there to see when learning to adapt pays, `open` to see
+whether learning to take any legend does; there, NAME_untrained is the head NAME on the pretrained
+network, which learned nothing about legends.
 
 A network is pretrained until --passes tiles have gone through it; every method, ordinary training
 among them, goes on from it for as many more. A tile counts each time that it goes forward through
@@ -26,19 +28,16 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from few_shot import ROOT, Fold, folds, per_region
+from worlds import NAMES, ROOT, World, worlds
 
 import landmeta
-from data_prep.sen12ms import sen12ms
-from data_prep.source import prepare
-from data_prep.synthetic import write_sen12ms
 from landmeta.budget import PassCounter
 from landmeta.checkpoint import load_checkpoint
 from landmeta.config import CompareConfig, TrainConfig, read_config
@@ -50,8 +49,17 @@ from landmeta.tables import score_table
 from landmeta.taskset import TaskSet
 
 RESULTS = ROOT / "benchmarks/results"
-SHIFTS = (0.0, 0.5, 1.0, 2.0)
-SHIFT_METHODS = ("pretrain", "maml", "ridge", "protonet", "scratch")
+SOME = {
+    "shift": ("pretrain", "maml", "ridge", "protonet", "scratch"),
+    "open": (
+        *("ridge", "ridge_untrained", "protonet", "protonet_untrained"),
+        *("alpaca", "matching", "proto_maml", "proto_maml_untrained"),
+    ),
+}
+"""Methods of a benchmark that is not for all."""
+UNTRAINED = "_untrained"
+START = "start"
+"""The run that the others begin with."""
 TUNE = {
     "shots": (1, 5),
     "draws": 2,
@@ -66,42 +74,20 @@ OWN: dict[str, dict[str, Any]] = {}
 """Settings that a method needs other than the world's, by section."""
 
 
-def worlds(name: str, data: Path | None, work: Path) -> Iterator[tuple[str, Fold]]:
-    """The task sets of a benchmark, each with a word for it."""
-    if name in ("modis", "dubai"):
-        for fold in folds(name, data or Path(), work):
-            yield fold.folder.name, fold
-    for shift in {"synthetic": (1.0,), "shift": SHIFTS}.get(name, ()):
-        folder = work / f"shift_{shift:g}"
-        yield f"shift {shift:g}", Fold(_synthetic(folder, shift), folder)
-
-
-def _synthetic(folder: Path, shift: float) -> TaskSet:
-    out = folder / "taskset"
-    if out.exists():
-        return TaskSet(out)
-    write_sen12ms(folder / "raw", scenes=25, patches=4, size=128, shift=shift)
-    made = prepare(sen12ms(folder / "raw", tile=32), out, quiet=True)
-    shutil.rmtree(folder / "raw")
-    return made
-
-
-def _world(name: str) -> str:
-    """Whose settings are taken."""
-    return {"synthetic": "modis", "shift": "modis"}.get(name, name)
-
-
-def settings(name: str, method: str, fold: Fold, out: str) -> TrainConfig:
+def settings(world: World, run: str, out: str) -> TrainConfig:
     """Of a run from random weights, with as many steps as the world's configuration has."""
+    method = run.removesuffix(UNTRAINED)
     kind = {"pretrain": "pretrain", "scratch": "scratch"}.get(method, "maml")
-    config = read_config(ROOT / f"configs/{_world(name)}/{kind}.yaml", TrainConfig)
+    config = read_config(ROOT / f"configs/{world.configs}/{kind}.yaml", TrainConfig)
     raw = config.model_dump() | {"method": method, "init": "random", "device": "cpu"}
     raw["tune"] = (
         TUNE if method != "scratch" else TUNE | {"adam_rates": (0.003,), "steps": (50, 100)}
     )
+    if out != START:
+        raw["legend"] = world.legend
     for section, values in OWN.get(method, {}).items():
         raw[section] = raw[section] | values
-    raw |= {"taskset": fold.taskset.folder, "out": fold.folder / "runs" / out}
+    raw |= {"taskset": world.taskset.folder, "out": world.folder / "runs" / out}
     return TrainConfig.model_validate(raw)
 
 
@@ -122,23 +108,30 @@ def for_passes(config: TrainConfig, taskset: TaskSet, passes: int) -> TrainConfi
     return config.model_copy(update=changes)
 
 
-def train_all(
-    name: str, fold: Fold, methods: Sequence[str], passes: int, jobs: int
-) -> dict[str, Path]:
-    """Checkpoint of each method."""
-    start = settings(name, "pretrain", fold, "start")
-    _run(start if _begun(start) else for_passes(start, fold.taskset, passes))
+def train_all(world: World, runs: Sequence[str], passes: int, jobs: int) -> dict[str, Path]:
+    """Checkpoint of each run."""
+    start = settings(world, "pretrain", START)
+    _run(start if _begun(start) else for_passes(start, world.taskset, passes))
     configs = []
-    for method in methods:
-        config = settings(name, method, fold, method)
-        if method != "scratch":
+    for run in runs:
+        config = settings(world, run, run)
+        if run != "scratch":
             config = config.model_copy(update={"init": start.out / "checkpoint.safetensors"})
-        if method != "scratch" and not _begun(config):
-            config = for_passes(config, fold.taskset, passes)
+        if run.endswith(UNTRAINED):
+            config = _idle(config)
+        elif run != "scratch" and not _begun(config):
+            config = for_passes(config, world.taskset, passes)
         configs.append(config)
     with ThreadPoolExecutor(jobs) as pool:
         made = pool.map(_run, configs)
-        return dict(zip(methods, made, strict=True))
+        return dict(zip(runs, made, strict=True))
+
+
+def _idle(config: TrainConfig) -> TrainConfig:
+    """One step so small that it changes nothing."""
+    outer = config.outer.model_copy(update={"steps": 1, "rate": 1e-12})
+    validation = config.validation.model_copy(update={"every": 1})
+    return config.model_copy(update={"outer": outer, "validation": validation})
 
 
 def _begun(config: TrainConfig) -> bool:
@@ -168,13 +161,14 @@ def _landmeta(*words: str, threads: int = 1) -> None:
     subprocess.run([sys.executable, "-m", "landmeta", *words], check=True, env=environment)
 
 
-def compare_all(name: str, fold: Fold, checkpoints: dict[str, Path]) -> pd.DataFrame:
-    """Rows of results on the fold's held-out regions."""
-    config = read_config(ROOT / f"configs/{_world(name)}/compare.yaml", CompareConfig)
-    out = fold.folder / "comparison"
+def compare_all(world: World, checkpoints: dict[str, Path]) -> pd.DataFrame:
+    """Rows of results on the world's held-out regions."""
+    config = read_config(ROOT / f"configs/{world.configs}/compare.yaml", CompareConfig)
+    out = world.folder / "comparison"
     if not out.exists():
-        changes = JUDGING | {
-            "taskset": fold.taskset.folder,
+        judging = JUDGING | ({"shots": (1, 5)} if world.legend == "open" else {})
+        changes = judging | {
+            "taskset": world.judged.folder,
             "out": out,
             "checkpoints": checkpoints,
             "device": "cpu",
@@ -218,7 +212,7 @@ def write_result(
 ) -> Path:
     """Tables and sentences under benchmarks/results."""
     text = [
-        f"# Every method: {name}",
+        f"# Every method: {name}, {NAMES[name]}",
         f"`python benchmarks/methods.py {name} --passes {passes}`, landmeta "
         f"{landmeta.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
         f"one thread of a CPU ({platform.machine()}). Every method was trained for {passes} tiles "
@@ -230,9 +224,10 @@ def write_result(
         text.append(f"## {word}")
         text.append(f"{rows['task'].nunique()} held-out regions.")
         text += [score_table(summarise(rows), measure).markdown() for measure in MEASURES]
-        differences = paired_differences(rows, "pretrain")
-        text.append("Paired differences against pretrain over regions:")
-        text.append("\n".join(f"- {s}" for s in verdicts(differences, "pretrain")))
+        against = "pretrain" if "pretrain" in set(rows["method"]) else "random_forest"
+        differences = paired_differences(rows, against)
+        text.append(f"Paired differences against {against} over regions:")
+        text.append("\n".join(f"- {s}" for s in verdicts(differences, against)))
         text.append(per_region(rows))
         stem = str(word).replace(" ", "_")
         text.append(
@@ -245,14 +240,25 @@ def write_result(
     return path
 
 
-def keep(name: str, word: str, fold: Fold, checkpoints: dict[str, Path]) -> None:
+def per_region(results: pd.DataFrame) -> str:
+    """Scores by region at the most shots, mean over draws, so that no region hides in the mean."""
+    most = results[results["shots"] == results["shots"].max()]
+    table = most.pivot_table("miou", "task", "method", sort=False)
+    heads = "| region | " + " | ".join(table.columns) + " |"
+    rows = [f"| {t} | " + " | ".join(f"{v:.3f}" for v in row) + " |" for t, row in table.iterrows()]
+    rule = "|---" * (len(table.columns) + 1) + "|"
+    title = f"mIoU with {results['shots'].max()} shots, mean over draws:"
+    return "\n".join([title, "", heads, rule, *rows])
+
+
+def keep(name: str, world: World, checkpoints: dict[str, Path]) -> None:
     """Copy what was found and what each run was made with, without the paths of this machine."""
-    folder, stem = RESULTS / f"methods_{name}", word.replace(" ", "_")
+    folder, stem = RESULTS / f"methods_{name}", world.word.replace(" ", "_")
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(fold.folder / "comparison/findings.md", folder / f"{stem}.md")
+    shutil.copy(world.folder / "comparison/findings.md", folder / f"{stem}.md")
     for chart in ("methods.png", "curve.png", "ranks.png"):
-        if (fold.folder / "comparison" / chart).is_file():
-            shutil.copy(fold.folder / "comparison" / chart, folder / f"{stem}_{chart}")
+        if (world.folder / "comparison" / chart).is_file():
+            shutil.copy(world.folder / "comparison" / chart, folder / f"{stem}_{chart}")
     kept = {}
     for method, path in checkpoints.items():
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
@@ -267,7 +273,7 @@ def keep(name: str, word: str, fold: Fold, checkpoints: dict[str, Path]) -> None
 def main() -> None:
     """Run a benchmark to its end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("name", choices=["modis", "dubai", "synthetic", "shift"])
+    parser.add_argument("name", choices=NAMES)
     parser.add_argument("--data", type=Path, help="folder of the raw data sets")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs")
     parser.add_argument("--passes", type=int, default=4000, help="tiles through the network")
@@ -275,16 +281,16 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    every = SHIFT_METHODS if given.name == "shift" else tuple(METHODS)
+    every = SOME.get(given.name, tuple(METHODS))
     methods = given.methods.split(",") if given.methods else every
     tables, runs = [], []
-    for word, fold in worlds(given.name, given.data, given.work / given.name):
-        checkpoints = train_all(given.name, fold, methods, given.passes, given.jobs)
-        rows = compare_all(given.name, fold, checkpoints)
-        tables.append(rows.assign(world=word))
-        runs += [describe_run(word, path) for path in checkpoints.values()]
-        keep(given.name, word, fold, checkpoints)
-        tile = fold.taskset.meta.tile_size
+    for world in worlds(given.name, given.data, given.work / given.name):
+        checkpoints = train_all(world, methods, given.passes, given.jobs)
+        rows = compare_all(world, checkpoints)
+        tables.append(rows.assign(world=world.word))
+        runs += [describe_run(world.word, path) for path in checkpoints.values()]
+        keep(given.name, world, checkpoints)
+        tile = world.taskset.meta.tile_size
         path = write_result(given.name, pd.concat(tables), runs, tile, given.passes)
         print(f"written to {path}", flush=True)
 

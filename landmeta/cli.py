@@ -17,6 +17,7 @@ from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
 from landmeta.verbs.assess import assess
 from landmeta.verbs.sample import sample
+from landmeta.verbs.studio import studio
 
 
 class _Program(TyperGroup):
@@ -84,6 +85,7 @@ def program(
 
 
 app.add_typer(prepare, name="prepare")
+app.command()(studio)
 
 
 class Device(StrEnum):
