@@ -16,6 +16,7 @@ import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
 from landmeta.verbs.assess import assess
+from landmeta.verbs.report import report
 from landmeta.verbs.sample import sample
 from landmeta.verbs.studio import studio
 
@@ -86,6 +87,7 @@ def program(
 
 app.add_typer(prepare, name="prepare")
 app.command()(studio)
+app.command()(report)
 
 
 class Device(StrEnum):
