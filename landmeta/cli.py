@@ -19,7 +19,9 @@ from landmeta.verbs.adapt import adapt
 from landmeta.verbs.assess import assess
 from landmeta.verbs.options import Device, On, Overwrite, Quiet
 from landmeta.verbs.predict import predict
+from landmeta.verbs.report import report
 from landmeta.verbs.sample import sample
+from landmeta.verbs.studio import studio
 from landmeta.verbs.suggest import suggest
 
 
@@ -88,6 +90,8 @@ def program(
 
 
 app.add_typer(prepare, name="prepare")
+app.command()(studio)
+app.command()(report)
 
 
 class WorldName(StrEnum):

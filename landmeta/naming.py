@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from landmeta.errors import ConfigError, UnknownClass
-from landmeta.legend import IGNORE, KNOWN_LEGENDS, Labels, LandClass, Legend
+from landmeta.legend import IGNORE, KNOWN_LEGENDS, Labels, LandClass, Legend, find_legend
 
 MOST_CLASSES = 254
 """Ids from 1 to 254: 0 is often *no data* in other people's programs, 255 is ours."""
@@ -134,7 +134,7 @@ def _colour(text: str, used: set[str]) -> str:
     """The colour of a class of that name that no other class has."""
     fitting = [
         c.color
-        for kept in KNOWN_LEGENDS.values()
+        for kept in map(find_legend, KNOWN_LEGENDS)
         for c in kept.classes
         if plain(c.name) == plain(text)
     ]

@@ -1,1 +1,1 @@
-"""Verbs of the program, one file each."""
+"""One file per verb of the `landmeta` command."""

@@ -1,0 +1,236 @@
+"""The work behind the page: one image, one checkpoint, what was drawn, and what came of it.
+
+Everything lies in one folder, so that a person who comes back finds it again: `drawing.json`,
+`labels.gpkg`, `region.safetensors`, `map.tif` and `map.confidence.tif`.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from landmeta.adapt import adapt
+from landmeta.atomic import atomic_file
+from landmeta.checkpoint import load_checkpoint
+from landmeta.classifier import NetworkClassifier
+from landmeta.device import DeviceName
+from landmeta.errors import ConfigError, EmptyRegion
+from landmeta.legend import LandClass, Legend
+from landmeta.pictures import true_colour_bands
+from landmeta.predict import predict
+from landmeta.raster import Grid, open_image
+from landmeta.studio import drawing
+from landmeta.studio.drawing import Shape
+from landmeta.studio.jobs import Job
+from landmeta.support import load_support
+from landmeta.windows import cut
+
+DRAWING, LABELS, REGION, MAP = "drawing.json", "labels.gpkg", "region.safetensors", "map.tif"
+CONFIDENCE = "map.confidence.tif"
+EXPORTS = (LABELS, REGION, MAP, CONFIDENCE)
+
+
+class Workshop:
+    """One image to be mapped from what a person draws on it.
+
+    Args:
+        raster: the image.
+        checkpoint: written by training.
+        folder: where everything is kept; made if it is not there.
+        names: what the bands of the image are, if it does not say so itself.
+        device: where to compute.
+
+    Raises:
+        LandmetaError: the image or checkpoint cannot be read, or do not fit together; the folder
+            holds a damaged drawing.
+    """
+
+    def __init__(
+        self,
+        raster: Path,
+        checkpoint: Path,
+        folder: Path,
+        *,
+        names: Sequence[str] | None = None,
+        device: DeviceName = "auto",
+    ) -> None:
+        self.raster, self.checkpoint, self.folder = raster, checkpoint, folder
+        self.names, self.device = names, device
+        meta = load_checkpoint(checkpoint).meta
+        self.tile_size, self._bands = meta.tile_size, meta.bands
+        self.open_legend = meta.open_legend
+        with open_image(raster, meta.bands, names) as image:
+            self.grid: Grid = image.grid
+            self.notes = tuple(image.notes)
+        self.rgb = self._shown_bands()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.shapes = drawing.read(folder / DRAWING)
+        self.legend: Legend | None = None if self.open_legend else meta.legend
+        for shape in self.shapes:
+            self._legend_with(shape.label)
+
+    def _shown_bands(self) -> tuple[int, int, int]:
+        """Numbers, from 1, of the file's bands that are shown as red, green and blue."""
+        with rasterio.open(self.raster) as dataset:
+            described = [d or "" for d in dataset.descriptions]
+            names = list(self.names or described)
+        red, green, blue = true_colour_bands(names)
+        return red + 1, green + 1, blue + 1
+
+    # What is drawn
+
+    def draw(self, shapes: Sequence[Shape]) -> None:
+        """Take a whole drawing in place of the last one, and keep it on disk.
+
+        Raises:
+            ConfigError: a class is not in the legend, or a shape lies outside the image.
+        """
+        known = set(self.legend.names) if self.legend else set()
+        for shape in shapes:
+            if shape.label not in known:
+                raise ConfigError(f"{shape.label!r} is no class here", remedy="add the class first")
+        drawing.write(self.folder / DRAWING, shapes)
+        self.shapes = list(shapes)
+
+    def add_class(self, name: str, color: str | None = None) -> LandClass:
+        """A new class, where the checkpoint takes any.
+
+        Raises:
+            ConfigError: the checkpoint's classes are fixed, or there is a class of that name.
+        """
+        if not self.open_legend:
+            raise ConfigError(
+                f"{name!r} cannot be added: the checkpoint maps its own classes only",
+                remedy="use a checkpoint that was trained with 'legend: open'",
+            )
+        name = name.strip()
+        if not name:
+            raise ConfigError("a class needs a name", remedy="write one")
+        if self.legend and name in self.legend.names:
+            raise ConfigError(f"there is a class {name!r} already", remedy="choose another name")
+        return self._legend_with(name, color)
+
+    def _legend_with(self, name: str, color: str | None = None) -> LandClass:
+        classes = self.legend.classes if self.legend else ()
+        for known in classes:
+            if known.name == name:
+                return known
+        made = LandClass(id=len(classes) + 1, name=name, color=color or _colour(len(classes)))
+        self.legend = Legend(classes=(*classes, made))
+        return made
+
+    def pixels(self) -> dict[str, int]:
+        """Labelled pixels per class of the drawing."""
+        if self.legend is None:
+            return {}
+        label = self._rasterised()
+        counts = np.bincount(label.ravel(), minlength=256)
+        return dict(zip(self.legend.names, counts.tolist(), strict=False))
+
+    def _rasterised(self) -> NDArray[np.uint8]:
+        assert self.legend is not None
+        return drawing.rasterise(self.shapes, self.legend, self.grid.height, self.grid.width)
+
+    # What comes of it
+
+    def map(self, job: Job) -> str:
+        """Adapt to the drawing and map the image; what was there before stays until the end."""
+        if not self.shapes or self.legend is None:
+            raise EmptyRegion("nothing is drawn yet", remedy="draw some labels, then adapt")
+        job.tell("reading the labels")
+        with tempfile.TemporaryDirectory(prefix=".next", dir=self.folder) as scratch:
+            made = Path(scratch)
+            label = self._rasterised()
+            self._write_labels(made / "labels.tif", label)
+            support = load_support(
+                [(self.raster, made / "labels.tif")],
+                bands=self._bands,
+                legend=self.legend,
+                tile_size=self.tile_size,
+                names=self.names,
+            )
+            job.tell(f"adapting to {len(support.tiles)} labelled tiles")
+            adapted = adapt(self.checkpoint, support, made / REGION, device=self.device)
+            classifier = _Watched(NetworkClassifier(made / REGION, self.device), job, self.grid)
+            predict(
+                classifier,
+                self.raster,
+                made / MAP,
+                names=self.names,
+                provenance=classifier.provenance(),
+                allow_no_crs=True,
+                quiet=True,
+            )
+            job.tell("keeping the results")
+            self._write_vectors(made / LABELS)
+            for name in EXPORTS:
+                (made / name).replace(self.folder / name)
+        scarce = f"; few labels of {', '.join(adapted.scarce)}" if adapted.scarce else ""
+        return f"{adapted.how.steps} steps on {len(support.tiles)} tiles{scarce}"
+
+    def _write_labels(self, path: Path, label: NDArray[np.uint8]) -> None:
+        assert self.legend is not None
+        profile = {
+            "driver": "GTiff",
+            "dtype": "uint8",
+            "count": 1,
+            "height": self.grid.height,
+            "width": self.grid.width,
+            "nodata": 255,
+            "crs": self.grid.crs,
+            "transform": self.grid.transform,
+            "compress": "deflate",
+            "tiled": True,
+        }
+        with rasterio.open(path, "w", **profile) as dataset:
+            dataset.write(self.legend.to_ids(label), 1)
+
+    def _write_vectors(self, path: Path) -> None:
+        frame = drawing.to_frame(self.shapes, self.grid.transform, self.grid.crs)
+        frame.to_file(path, layer="labels", driver="GPKG")
+
+    def export(self, name: str) -> Path:
+        """A file to take away; the labels are written anew as they are drawn now.
+
+        Raises:
+            ConfigError: there is no such file, or not yet.
+        """
+        path = self.folder / name
+        if name == LABELS and self.shapes:
+            with atomic_file(path, overwrite=True) as temporary:
+                self._write_vectors(temporary)
+        if name not in EXPORTS or not path.is_file():
+            raise ConfigError(f"there is no {name} yet", remedy="draw labels and adapt first")
+        return path
+
+
+class _Watched:
+    """A classifier that tells how much of the image is done, and stops when it is cancelled."""
+
+    def __init__(self, inner: NetworkClassifier, job: Job, grid: Grid) -> None:
+        self._inner, self._job = inner, job
+        self.bands, self.band_specs = inner.bands, inner.band_specs
+        self.legend, self.tile_size = inner.legend, inner.tile_size
+        size = inner.tile_size
+        rows, cols = (cut(n, size, size // 4) for n in (grid.height, grid.width))
+        self._all, self._done = len(rows.starts) * len(cols.starts), 0
+
+    def provenance(self) -> dict[str, str]:
+        return self._inner.provenance()
+
+    def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._job.tell("mapping", min(1.0, self._done / self._all))
+        self._done += len(image)
+        return self._inner.probabilities(image)
+
+
+def _colour(index: int) -> str:
+    """Colours as far from each other as the golden angle keeps them."""
+    red, green, blue = colorsys.hls_to_rgb((0.33 + 0.618034 * index) % 1, 0.5, 0.65)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"

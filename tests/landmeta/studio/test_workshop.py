@@ -1,0 +1,127 @@
+"""From a drawing to a map, and nothing lost on the way."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+
+from landmeta.checkpoint import load_checkpoint
+from landmeta.errors import ConfigError, MissingBands, UnreadableFile
+from landmeta.studio import drawing
+from landmeta.studio.jobs import Jobs
+from landmeta.studio.workshop import EXPORTS, Workshop
+from tests.landmeta.studio.test_drawing import point, polygon
+from tests.tiny import LEGEND
+
+NAMES = LEGEND.names
+
+
+def drawn(classes):
+    """A polygon in the first block of each class."""
+    raw = []
+    for index, name in enumerate(NAMES):
+        row, col = np.argwhere(classes == index)[0]
+        raw.append(polygon(name, (col, row), (col + 6, row), (col + 6, row + 6), (col, row + 6)))
+    return drawing.parse(raw)
+
+
+def run(shop):
+    jobs = Jobs()
+    jobs.start(shop.map)
+    jobs.wait()
+    return jobs.progress
+
+
+def test_a_drawing_becomes_a_map(image, classes, checkpoints, tmp_path):
+    shop = Workshop(image, checkpoints["maml"], tmp_path / "out")
+    shop.draw(drawn(classes))
+    assert shop.pixels() == dict.fromkeys(NAMES, 36)
+    ended = run(shop)
+    assert ended.stage == "done", ended.words
+    with rasterio.open(tmp_path / "out/map.tif") as made, rasterio.open(image) as source:
+        assert (made.crs, made.transform) == (source.crs, source.transform)
+        right = (made.read(1) == LEGEND.to_ids(classes)).mean()
+    assert right > 0.5
+    meta = load_checkpoint(tmp_path / "out/region.safetensors").meta
+    assert meta.provenance["support_pixels"] == dict.fromkeys(NAMES, 36)
+    labels = gpd.read_file(tmp_path / "out/labels.gpkg")
+    assert sorted(labels["class"]) == sorted(NAMES)
+    assert labels.crs.to_epsg() == 32633
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"drawing.json", *EXPORTS}
+
+
+def test_who_comes_back_finds_all_of_it(image, classes, open_checkpoint, tmp_path):
+    shop = Workshop(image, open_checkpoint, tmp_path / "out")
+    made = [shop.add_class(name) for name in ("Reed", "Rock")]
+    shop.draw(drawing.parse([point("Reed", 1, 2), point("Rock", 9, 9)]))
+    again = Workshop(image, open_checkpoint, tmp_path / "out")
+    assert again.shapes == shop.shapes
+    assert again.legend.classes == tuple(made)
+
+
+def test_new_classes_are_mapped(image, classes, open_checkpoint, tmp_path):
+    shop = Workshop(image, open_checkpoint, tmp_path / "out")
+    assert shop.legend is None
+    assert shop.pixels() == {}
+    shapes = [s.model_copy(update={"label": f"my {s.label}"}) for s in drawn(classes)]
+    for shape in shapes:
+        shop.add_class(shape.label)
+    shop.draw(shapes)
+    ended = run(shop)
+    assert ended.stage == "done", ended.words
+    meta = load_checkpoint(tmp_path / "out/region.safetensors").meta
+    assert meta.legend.names == tuple(f"my {name}" for name in NAMES)
+    assert len({c.color for c in meta.legend.classes}) == 3
+    with pytest.raises(ConfigError, match="already"):
+        shop.add_class(f"my {NAMES[0]}")
+    with pytest.raises(ConfigError, match="needs a name"):
+        shop.add_class("  ")
+
+
+def test_what_was_there_stays_when_adapting_fails_or_is_cancelled(
+    image, classes, checkpoints, tmp_path
+):
+    shop = Workshop(image, checkpoints["maml"], tmp_path / "out")
+    shop.draw(drawn(classes))
+    run(shop)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    shop.draw([])
+    assert run(shop).stage == "failed"
+    shop.draw(drawn(classes)[:1])
+    jobs = Jobs()
+
+    def cancelled_while_mapping(job):
+        tell = job.tell
+
+        def watched(words, share=None):
+            if words == "mapping":
+                jobs.cancel()
+            tell(words, share)
+
+        job.tell = watched
+        return shop.map(job)
+
+    jobs.start(cancelled_while_mapping)
+    jobs.wait()
+    assert jobs.progress.stage == "cancelled"
+    after = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    del before["drawing.json"], after["drawing.json"]
+    assert after == before
+
+
+def test_bad_input_is_refused(image, checkpoints, tmp_path):
+    with pytest.raises(MissingBands):
+        Workshop(image, checkpoints["maml"], tmp_path / "out", names=["a", "b", "c"])
+    assert not (tmp_path / "out").exists()
+    shop = Workshop(image, checkpoints["maml"], tmp_path / "out")
+    with pytest.raises(ConfigError, match="'Lava' is no class"):
+        shop.draw(drawing.parse([point("Lava", 1, 1)]))
+    with pytest.raises(ConfigError, match="its own classes only"):
+        shop.add_class("Lava")
+    with pytest.raises(ConfigError, match=r"there is no map\.tif yet"):
+        shop.export("map.tif")
+    with pytest.raises(ConfigError, match=r"there is no drawing\.json"):
+        shop.export("drawing.json")
+    (tmp_path / "out/drawing.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UnreadableFile, match="not a drawing"):
+        Workshop(image, checkpoints["maml"], tmp_path / "out")
