@@ -95,6 +95,8 @@ def prepare(
         _check_regions(source, kept, left_out, list(bad.values()), images)
         if left_out.total():
             meta.notes.append(f"left out {left_out.total()} tiles {source.why_left_out}")
+        if source.finish is not None:
+            source.finish(writer.folder, writer.rows)
     return TaskSet(out)
 
 

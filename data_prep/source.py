@@ -69,6 +69,8 @@ class Source:
         regions: those that must get a tile.
         why_left_out: ends the sentence "left out 12 tiles …".
         unreadable: what the reader already found damaged and left out.
+        finish: writes more into the task set's folder before that appears, given the rows of its
+            tile table.
     """
 
     meta: TaskSetMeta
@@ -77,3 +79,4 @@ class Source:
     regions: tuple[str, ...] = ()
     why_left_out: str = "without any labelled pixel"
     unreadable: tuple[Unreadable, ...] = ()
+    finish: Callable[[Path, list[dict[str, Any]]], None] | None = None

@@ -36,7 +36,8 @@ def components(features: Features, *, standardise: bool, seed: int = 0) -> Featu
 
     Args:
         features: shape (image, feature).
-        standardise: divide each feature by its deviation first.
+        standardise: divide each feature by its deviation first, and squash what lies beyond two
+            deviations, so that a few strange images do not become clusters of their own.
         seed: of the approximation that is used for many features.
 
     Returns:
@@ -45,7 +46,7 @@ def components(features: Features, *, standardise: bool, seed: int = 0) -> Featu
     Raises:
         ConfigError: all images have the same features.
     """
-    values = StandardScaler().fit_transform(features) if standardise else features
+    values = np.tanh(StandardScaler().fit_transform(features) / 2) if standardise else features
     if np.ptp(values, axis=0).max() <= 1e-9 * max(1e-300, np.abs(values).max()):
         raise ConfigError(
             f"all {len(features)} images look the same: nothing tells regions apart",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.regions.looks import Looks
@@ -16,7 +18,7 @@ STATISTICS = "statistics"
 _LONGEST = 612
 """Statistics are of the median image at 612 pixels: DeepGlobe's 2448 at a quarter."""
 
-Describe = Callable[[NDArray, Mask], Features]
+Describe = Callable[[NDArray[np.uint8], Mask], Features]
 """Colours (3, row, col) uint8 and where they are valid (row, col), to features (feature,)."""
 
 
@@ -29,13 +31,15 @@ class Extractor:
         describe: what it does; may be called by several threads at a time.
         side: the pictures it looks at are squares of that many pixels; None for pictures in the
             images' own proportion.
-        standardise: features are of different units, and each is divided by its deviation.
+        standardise: features are of different units; see `clustering.components`.
+        session: entered while images are described.
     """
 
     name: str
     describe: Describe
     side: int | None
     standardise: bool
+    session: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def features(self, looks: Looks, number: int) -> Features:
         """Describe one image, shape (feature,). Errors as `Looks.see`."""
@@ -67,7 +71,7 @@ def find_extractor(name: str, weights: Path | None = None) -> Extractor:
                 remedy="leave the weights out, or name their network as the features",
             )
         return Extractor(STATISTICS, image_features, None, standardise=True)
-    from data_prep.regions.networks import load_network
+    from data_prep.regions.networks import load_network, one_thread_an_image
 
     network = load_network(name, weights)
-    return Extractor(name, network, network.side, standardise=False)
+    return Extractor(name, network, network.side, standardise=False, session=one_thread_an_image)

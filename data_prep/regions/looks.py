@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
 
 from data_prep.parallel import in_order
+from data_prep.quarantine import Attempt, sort_out
 from data_prep.regions.statistics import Features, Mask
-from landmeta.errors import EmptyRegion
-from landmeta.imagery import Header, read_small
+from landmeta.imagery import Header, read_small, unreadable
 
 Size = tuple[int, int]
 """Rows and columns."""
@@ -44,13 +41,12 @@ class Looks:
     high: Features | None
 
     def see(self, number: int, size: Size) -> tuple[NDArray[np.uint8], Mask]:
-        """Colours (3, row, col) of an image and where they are valid (row, col), averaged to `size`.
+        """Colours (3, row, col) of an image, averaged to `size`, and where they are valid.
 
         What is not valid is grey.
 
         Raises:
-            UnreadableFile: the file is truncated or damaged.
-            EmptyRegion: no pixel of it is valid.
+            UnreadableFile: the file is truncated or damaged, or no pixel of it is valid.
         """
         values, valid = _read(self.headers[number], self.bands, size)
         if self.low is not None and self.high is not None:
@@ -79,18 +75,17 @@ def look_at(headers: Sequence[Header], *, workers: int = 1) -> Looks:
 
     Bands named R, G, B (or red …, or B4, B3, B2) are the colours; otherwise the first three, or
     the first alone. Bytes keep their values. Other values are stretched from their 2nd to their
-    98th percentile, band by band, over all the images together.
+    98th percentile, band by band, over all the images together that can be read.
 
     Raises:
-        UnreadableFile, EmptyRegion: as `Looks.see`; only where there is something to stretch.
+        UnreadableFile: values are to be stretched, and no image can be read.
     """
     bands = colour_bands([band.name for band in headers[0].bands])
     if all(h.dtype == np.uint8 for h in headers):
         return Looks(headers, bands, None, None)
-    samples = np.concatenate(
-        list(in_order(_sample, zip(headers, repeat(bands), strict=False), workers)), axis=1
-    )
-    low, high = np.nanpercentile(samples, _STRETCH, axis=1)
+    jobs = [(header, bands) for header in headers]
+    _, samples, _ = sort_out(jobs, in_order(Attempt(_sample), jobs, workers))
+    low, high = np.percentile(np.concatenate(samples, axis=1), _STRETCH, axis=1)
     return Looks(headers, bands, low[:, None, None], high[:, None, None])
 
 
@@ -106,20 +101,16 @@ def colour_bands(names: Sequence[str]) -> tuple[int, int, int]:
 
 def _read(header: Header, bands: Sequence[int], size: Size) -> tuple[Features, Mask]:
     pixels, valid = read_small(header, bands, size)
-    everywhere = valid.all(axis=0)
+    everywhere: Mask = np.asarray(valid.all(axis=0))
     if not everywhere.any():
-        raise EmptyRegion(
-            "has no valid pixel: nothing of it can be seen",
-            remedy="take it out of the folder",
-            path=header.path,
-        )
+        raise unreadable(header.path, ValueError("no pixel of it is valid"))
     return pixels, everywhere
 
 
 def _sample(job: tuple[Header, tuple[int, int, int]]) -> Features:
-    """Some values of each colour, evenly spaced; shape (3, value), NaN where too few are valid."""
+    """Some values of each colour, evenly spaced; shape (3, value)."""
     header, bands = job
     values, valid = _read(header, bands, (128, 128))
     found = values[:, valid]
-    picked = found[:, np.linspace(0, found.shape[1] - 1, min(_SAMPLE, found.shape[1])).astype(int)]
-    return picked
+    last = found.shape[1] - 1
+    return found[:, np.linspace(0, last, min(_SAMPLE, last + 1)).astype(int)]

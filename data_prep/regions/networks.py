@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,12 +46,21 @@ class Network:
 
     def __call__(self, rgb: NDArray[np.uint8], valid: Mask) -> Features:
         """Features of one image, shape (feature,); see `Extractor`."""
-        # One thread an image, so that their sums do not depend on how many there are.
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # of this thread
         image = torch.from_numpy(rgb).float() / 255
         image = torch.where(torch.from_numpy(valid), (image - self._mean) / self._deviation, 0.0)
         with torch.inference_mode():
             return self._forward(image[None])[0].flatten().double().numpy()
+
+
+@contextmanager
+def one_thread_an_image() -> Iterator[None]:
+    """Images are described side by side, each in a thread: its sums depend on nothing else."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def load_network(name: str, weights: Path | None = None) -> Network:
@@ -93,29 +104,34 @@ def _before(model: nn.Module, head: str) -> Callable[[Tensor], Tensor]:
 
 def _of_timm(name: str, weights: Path | None) -> Network:
     import timm
-    from timm.data import resolve_model_data_config
 
     plain = name.removeprefix(_TIMM)
     if not timm.is_model(plain):
         raise _unknown(name, [_TIMM + known for known in timm.list_models()])
     try:
-        model = timm.create_model(plain, pretrained=weights is None)
+        model: Any = timm.create_model(plain, pretrained=weights is None)
     except Exception as error:  # of the hub's client, whichever is installed
-        source = f"https://huggingface.co/timm (network {plain})"
-        raise _unreachable(name, source, error) from error
+        published = timm.get_pretrained_cfg(plain)
+        place = published.hf_hub_id if published else None
+        raise _unreachable(name, f"https://huggingface.co/{place or 'timm'}", error) from error
     if weights is not None:
         head = next(
             part for part, module in model.named_modules() if module is model.get_classifier()
         )
         _load(model, read_weights(weights), head, name, weights)
     model.eval()
-    config = resolve_model_data_config(model)
+    wanted = model.pretrained_cfg
 
     def forward(image: Tensor) -> Tensor:
         found: Tensor = model.forward_head(model.forward_features(image), pre_logits=True)
         return found
 
-    return Network(forward, config["input_size"][-1], config["mean"], config["std"])
+    return Network(
+        forward,
+        wanted.get("input_size", (3, 224, 224))[-1],
+        wanted.get("mean", _IMAGENET[0]),
+        wanted.get("std", _IMAGENET[1]),
+    )
 
 
 def _load(

@@ -5,6 +5,8 @@ So the regions do not depend on weights that must be fetched, nor on what these 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -22,8 +24,8 @@ def lab(rgb: NDArray[np.uint8]) -> Features:
 
     IEC 61966-2-1 for the linear light, CIE 15 for L*a*b*.
     """
-    srgb = rgb.astype(np.float64) / 255
-    light = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    srgb = np.arange(256) / 255
+    light = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)[rgb]
     to_xyz = np.array(
         [
             [0.4124, 0.3576, 0.1805],
@@ -90,14 +92,14 @@ def image_features(rgb: NDArray[np.uint8], valid: Mask | None = None) -> Feature
     flat = colours[:, valid]
     statistics = [flat.mean(axis=1), flat.std(axis=1), *np.percentile(flat, _PERCENTILES, axis=1)]
     brightness = np.where(valid, colours[0], flat[0].mean())
-    textures = [
-        _texture(_blocks(brightness, scale).mean(axis=(1, 3)), _blocks(valid, scale).all(axis=(1, 3)))
-        for scale in _SCALES
-    ]
+    textures = []
+    for scale in _SCALES:
+        grey = _blocks(brightness, scale).mean(axis=(1, 3))
+        textures.append(_texture(grey, _blocks(valid, scale).all(axis=(1, 3))))
     return np.concatenate([*statistics, *textures])
 
 
-def _blocks(values: NDArray[np.generic], side: int) -> NDArray[np.generic]:
+def _blocks(values: NDArray[Any], side: int) -> Any:  # noqa: ANN401 - numpy's reductions
     """Shape (row, col) to (block row, row in it, block column, column in it)."""
     rows, cols = (length // side for length in values.shape)
     return values[: rows * side, : cols * side].reshape(rows, side, cols, side)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -34,7 +33,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as stream:
         by_torch = stream.read(2).startswith(_SAVED_BY_TORCH)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True) if by_torch else load_file(path)
+        content = (
+            torch.load(path, map_location="cpu", weights_only=True) if by_torch else load_file(path)
+        )
     except pickle.UnpicklingError as error:
         raise UnsafeFile(
             "holds a pickle of other things than weights, which can run code when loaded; "
@@ -48,10 +49,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _tensors(content, path)
 
 
-def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     for name in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
+        inner = content.get(name) if isinstance(content, dict) else None
+        content = inner if isinstance(inner, dict) else content
     if not isinstance(content, dict) or not content:
         raise _no_weights(path, "holds no tensors by name")
     if not all(isinstance(value, Tensor) for value in content.values()):
