@@ -90,7 +90,7 @@ class GroupingOptions:
         if self.k is not None:
             return [self.k]
         most = max(3, min(TRIED.stop - 1, images // _IMAGES))
-        return list(range(min(TRIED.start, most), most + 1))
+        return list(range(min(TRIED.start, max(3, most // 2)), most + 1))
 
 
 @dataclass(frozen=True)
@@ -155,11 +155,11 @@ def group_images(
     """
     options.check(len(headers))
     looks, features, images, unreadable, standardise = _describe(headers, options, workers, quiet)
-    seed = options.seed
+    seed, numbers = options.seed, check_k(options._tried(len(images)), len(images))
     # One thread: the order in which several add up is the clock's.
     with threadpool_limits(1):
         points = components(features, standardise=standardise, seed=seed)
-        tried = _possible(check_k(options._tried(len(images)), len(images)), points)
+        tried = _possible(numbers, points)
         candidates = try_numbers(points, tried, options.method, seed=seed)
     chosen = best(candidates)
     least = options.least or max(2, round(_SMALL * len(images) / chosen.k))

@@ -16,8 +16,8 @@ from landmeta.imagery import Header, read_small, unreadable
 Size = tuple[int, int]
 """Rows and columns."""
 
-_RGB = (("r", "g", "b"), ("red", "green", "blue"), ("b4", "b3", "b2"), ("b04", "b03", "b02"))
-"""Names of bands that are red, green and blue: of photos and of Sentinel-2."""
+_RGB = (("R", "G", "B"), ("RED", "GREEN", "BLUE"), ("B4", "B3", "B2"), ("B04", "B03", "B02"))
+"""Names of bands that are red, green and blue, in capitals: of photos and of Sentinel-2."""
 _SAMPLE = 1000
 """Values of a band that an image contributes to the common stretch."""
 _STRETCH = (2, 98)
@@ -62,8 +62,8 @@ class Looks:
         sides = [max(h.height, h.width) for h in self.headers]
         shrink = max(1.0, float(np.median(sides)) / longest)
         header = self.headers[number]
-        # An image of four times the median would take a second to look at: shrink it more.
-        shrink = max(shrink, max(header.height, header.width) / (4 * longest))
+        # An image much larger than the median would take a second to look at: shrink it more.
+        shrink = max(shrink, max(header.height, header.width) / (2 * longest))
         rows, cols = (
             max(_SMALLEST, round(side / shrink)) for side in (header.height, header.width)
         )
@@ -91,7 +91,8 @@ def look_at(headers: Sequence[Header], *, workers: int = 1) -> Looks:
 
 def colour_bands(names: Sequence[str]) -> tuple[int, int, int]:
     """Places of red, green and blue among bands of these names."""
-    plain = [name.lower() for name in names]
+    # Bands without names are called b1, b2, …: these are not Sentinel-2's.
+    plain = [name if name[1:].isdigit() else name.upper() for name in names]
     for wanted in _RGB:
         if all(name in plain for name in wanted):
             red, green, blue = (plain.index(name) for name in wanted)

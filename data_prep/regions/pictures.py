@@ -70,13 +70,12 @@ class Pictures:
 
     def _table(self) -> pd.DataFrame:
         grouping = self.grouping
-        files = [grouping.looks.headers[place].path for place in grouping.images]
-        points = np.zeros((len(files), 2))
+        points = np.zeros((len(grouping.images), 2))
         points[:, : grouping.points.shape[1]] = grouping.points[:, :2]
         neighbours = neighbourhood(grouping.points, seed=grouping.options.seed)
         return pd.DataFrame(
             {
-                "path": [file.relative_to(self.root).as_posix() for file in files],
+                "path": [self._name(image) for image in grouping.images],
                 "region": grouping.regions,
                 "cluster": grouping.clusters + 1,
                 "pc1": points[:, 0].round(6),
@@ -107,7 +106,11 @@ class Pictures:
         distances = np.linalg.norm(points - points.mean(axis=0), axis=1)
         order = [places[i] for i in np.argsort(distances, kind="stable")]
         images = [self.grouping.images[place] for place in order]
-        contact_sheet(self.grouping.looks, images, region).save(path)
+        names = [self._name(image).rpartition(".")[0] for image in images]
+        contact_sheet(self.grouping.looks, images, names, region).save(path)
+
+    def _name(self, image: int) -> str:
+        return self.grouping.looks.headers[image].path.relative_to(self.root).as_posix()
 
 
 def neighbourhood(points: Features, *, seed: int) -> Features:

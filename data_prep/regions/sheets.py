@@ -13,16 +13,19 @@ _SIDE, _GAP, _LINE = 150, 8, 18
 _COLUMNS, _MOST = 8, 48
 
 
-def contact_sheet(looks: Looks, images: Sequence[int], title: str) -> Image.Image:
+def contact_sheet(
+    looks: Looks, images: Sequence[int], names: Sequence[str], title: str
+) -> Image.Image:
     """At most 48 of the images, evenly spaced over their order, with their names.
 
     Args:
         looks: how images are looked at.
         images: their places among the headers of `looks`, in the order of the sheet.
+        names: of them, in the same order.
         title: what is written above.
     """
     spaced = np.linspace(0, len(images) - 1, min(_MOST, len(images))).round().astype(int)
-    shown = [images[i] for i in spaced]
+    shown = [(images[i], names[i]) for i in spaced]
     columns = min(_COLUMNS, len(shown))
     lines = -(-len(shown) // columns)
     step = _SIDE + _GAP
@@ -44,7 +47,7 @@ def contact_sheet(looks: Looks, images: Sequence[int], title: str) -> Image.Imag
         font=ImageFont.load_default(_LINE - 4),
     )
     small = ImageFont.load_default(11)
-    for number, place in enumerate(shown):
+    for number, (place, name) in enumerate(shown):
         left = _GAP + number % columns * step
         top = 2 * _LINE + number // columns * (step + _LINE)
         header = looks.headers[place]
@@ -54,10 +57,10 @@ def contact_sheet(looks: Looks, images: Sequence[int], title: str) -> Image.Imag
         )
         rgb, _ = looks.see(place, (rows, cols))
         sheet.paste(Image.fromarray(np.moveaxis(rgb, 0, -1)), (left, top))
-        pen.text((left, top + rows + 2), _short(header.path.stem), fill="black", font=small)
+        pen.text((left, top + rows + 2), _short(name), fill="black", font=small)
     return sheet
 
 
 def _short(name: str) -> str:
-    """Its end tells more than its beginning."""
-    return name if len(name) <= 24 else "…" + name[-23:]
+    """Beginning and end of a long name."""
+    return name if len(name) <= 24 else f"{name[:9]}…{name[-14:]}"
