@@ -65,8 +65,9 @@ def _with_masks(
 ) -> Layout:
     pairs = [(image, mask) for image, mask in zip(images, masks, strict=True) if mask.is_file()]
     if not pairs:
+        found = f"{len(images)} images named …{_SAT}, none with its …{_MASK}"
         raise SourceNotFound(
-            f"holds {len(images)} images named …{_SAT}, none with its …{_MASK} beside it",
+            f"holds {found if images else f'no image named …{_SAT}'}",
             remedy="name the folder of DeepGlobe's training part: only it has masks",
             path=root,
         )

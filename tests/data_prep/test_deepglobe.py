@@ -238,6 +238,8 @@ def test_a_colour_that_is_no_class(tmp_path):
 def test_bad_input(tmp_path):
     out = tmp_path / "out"
     assert "is no folder" in fails(tmp_path / "nowhere", out, SourceNotFound)
+    (tmp_path / "empty").mkdir()
+    assert "holds no image" in fails(tmp_path / "empty", out, SourceNotFound)
     root = tmp_path / "raw"
     truth = write_deepglobe(root, images=8, size=48)
     first = sorted(truth)[0]

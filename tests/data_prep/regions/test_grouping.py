@@ -74,7 +74,8 @@ def test_areas_of_a_real_city_are_told_apart():
     folders = sorted(real_data("dubai_hitl").glob("*/images"))
     images = [path for folder in folders for path in sorted(folder.glob("*.jpg"))[:5]]
     areas = [path.parts[-3] for path in images]
-    found = group_images([read_header(path) for path in images], GroupingOptions(k=5), workers=2)
+    options = GroupingOptions(method="agglomerative", k=5)
+    found = group_images([read_header(path) for path in images], options, workers=2)
     assert adjusted_rand_score(areas, found.regions) > chance(areas, found.regions) + 0.05
 
 
