@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from data_prep.options import prepares
-from data_prep.parallel import default_workers
 from landmeta.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -145,6 +144,7 @@ def deepglobe(
 ) -> Source:
     """DeepGlobe land cover: {id}_sat.jpg with {id}_mask.png, also as packed again on Kaggle."""
     from data_prep.deepglobe import deepglobe as read
+    from data_prep.parallel import default_workers
 
     return read(
         root,

@@ -119,7 +119,7 @@ def deepglobe(
         read=read_mask,
         unreadable=unreadable + grouping.unreadable,
     )
-    return replace(source, finish=Pictures(root, grouping, DEEPGLOBE))
+    return replace(source, finish=Pictures(root, grouping))
 
 
 def read_mask(dataset: rasterio.DatasetReader, legend: Legend, window: Window) -> Labels:

@@ -24,6 +24,10 @@ def _common(
         int | None,
         typer.Option(min=1, help="That read and cut.", show_default="one a core, at most 8"),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Read by the workers of this Dask scheduler."),
+    ] = None,
     max_unreadable: Annotated[
         float,
         typer.Option(min=0, help="Unreadable images to put up with: a share below 1, or a number."),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_prep.quarantine import Unreadable
-from landmeta.taskset import SourceTile, TaskSetMeta
+from landmeta.taskset import SourceTile, TaskSet, TaskSetMeta
 
 
 class Part(Protocol):
@@ -69,8 +69,8 @@ class Source:
         regions: those that must get a tile.
         why_left_out: ends the sentence "left out 12 tiles …".
         unreadable: what the reader already found damaged and left out.
-        finish: writes more into the task set's folder before that appears, given the rows of its
-            tile table.
+        finish: writes more into the folder of the task set, which is whole, before it appears; a
+            start that was broken off may have done so in part.
     """
 
     meta: TaskSetMeta
@@ -79,4 +79,4 @@ class Source:
     regions: tuple[str, ...] = ()
     why_left_out: str = "without any labelled pixel"
     unreadable: tuple[Unreadable, ...] = ()
-    finish: Callable[[Path, list[dict[str, Any]]], None] | None = None
+    finish: Callable[[TaskSet], None] | None = None

@@ -75,13 +75,8 @@ class EpisodeSampler:
             )
         for task in self.tasks:
             check_tiles(taskset, task, shots + 1)
-        bounds = np.stack(taskset.table["native_bounds"].to_numpy())
-        self._bounds: NDArray[np.float64] = bounds.astype(np.float64)
-        # Bounds can be compared only within one grid.
-        grid = taskset.table["crs"].fillna("") + np.where(
-            taskset.table["crs"].isna(), taskset.table["source"], ""
-        )
-        self._grid = np.unique(grid.to_numpy(dtype=str), return_inverse=True)[1]
+        self._bounds = taskset.native_bounds
+        self._grid = taskset.grids  # bounds can be compared only within one grid
 
     def episode(self, number: int) -> Episode:
         """Episode `number`, of a task drawn at random."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 
@@ -20,6 +21,10 @@ class LandmetaError(Exception):
         self.path = None if path is None else Path(path)
         where = "" if path is None else f"{path}: "
         super().__init__(f"{where}{what}\nRemedy: {remedy}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as what it was made of, so that a worker process can hand it over."""
+        return partial(type(self), self.what, remedy=self.remedy, path=self.path), ()
 
 
 class ConfigError(LandmetaError):
@@ -74,6 +79,14 @@ class OutputExists(LandmetaError):
     """The output is already there and overwriting was not asked for."""
 
 
+class TooLittleDisk(LandmetaError):
+    """An output will not fit on the disk it is to be written to."""
+
+
+class UnfinishedWork(LandmetaError):
+    """For the same output there is unfinished work that another command began or is doing."""
+
+
 class WriteFailed(LandmetaError):
     """Writing stopped (disk full, no permission); nothing half-written was left."""
 
@@ -83,7 +96,7 @@ class TrainingDiverged(LandmetaError):
 
 
 class ProcessLost(LandmetaError):
-    """Of several processes that train together, another has died."""
+    """Of several processes that train or prepare together, another has died."""
 
 
 class TooLittleMemory(LandmetaError):

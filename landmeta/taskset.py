@@ -7,47 +7,55 @@ A folder that opens with ordinary tools::
     images.zarr     (tile, band, row, col), stored values; physical = stored × scale + offset
     labels.zarr     (tile, row, col) uint8 class index, 255 = ignore
     valid.zarr      (tile, band, row, col) bool, True where data exist
-
-The arrays are compressed by LZ4 after their bits are shuffled (Masui et al. 2015,
-doi:10.1016/j.ascom.2015.07.002): of imagery, that is smaller than Zstandard alone makes it, and
-several times as fast.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import zarr
 from affine import Affine
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from rasterio.crs import CRS
-from rasterio.warp import transform_geom
-from shapely.geometry import Polygon, mapping, shape
-from shapely.geometry.base import BaseGeometry
-from zarr.codecs import BloscCodec
 
 import landmeta
 from landmeta.atomic import atomic_folder
 from landmeta.errors import EmptyRegion, SourceNotFound, UnreadableFile
 from landmeta.legend import IGNORE, Labels, Legend
+from landmeta.shards import (
+    SHARD,
+    ZarrArray,
+    encode,
+    new_array,
+    open_array,
+    set_length,
+    shard_path,
+    write_shard,
+)
+from landmeta.tile_table import (
+    Columns,
+    Row,
+    corners,
+    outlines,
+    read_rows,
+    write_rows,
+    write_table,
+)
 
 Split = Literal["train", "val", "test"]
-ZarrArray: TypeAlias = "zarr.Array[Any]"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-SHARD = 64
-"""Tiles in one zarr shard (one file); a tile is one chunk in it and is read alone."""
 
 
 class Band(BaseModel):
@@ -116,142 +124,170 @@ class SourceTile:
         return f"{self.region}/{self.season}" if self.season else self.region
 
 
-class _Shard:
-    """Room for the tiles of one shard, used again and again: fresh memory costs time."""
+@dataclass(frozen=True)
+class EncodedTile:
+    """A tile ready to be written: its row of the table without `id`, and its compressed arrays."""
 
-    def __init__(self, bands: int, size: int, dtype: str) -> None:
-        self.images = np.empty((SHARD, bands, size, size), dtype)
-        self.labels = np.empty((SHARD, size, size), np.uint8)
-        self.valid = np.empty((SHARD, bands, size, size), bool)
-        self.count = 0
+    row: Row
+    image: bytes | None
+    label: bytes | None
+    valid: bytes | None
 
-    def add(self, tile: SourceTile) -> None:
-        i = self.count
-        self.images[i], self.labels[i], self.valid[i] = tile.image, tile.label, tile.valid
-        self.count += 1
+    @property
+    def stored(self) -> int:
+        """Bytes of the arrays."""
+        return sum(len(chunk or b"") for chunk in (self.image, self.label, self.valid))
+
+
+def encode_tiles(tiles: Sequence[SourceTile], meta: TaskSetMeta) -> list[EncodedTile]:
+    """Check tiles against the metadata of their set, and compress them.
+
+    Raises:
+        ValueError: a tile is of another size, type or legend.
+    """
+    systems = [None if tile.transform is None else tile.crs for tile in tiles]
+    rings = [
+        [] if tile.transform is None else corners(tile.transform, *tile.label.shape)
+        for tile in tiles
+    ]
+    return [
+        EncodedTile(
+            row=_row(tile, meta) | {"geometry": geometry},
+            image=encode(tile.image.astype(meta.dtype, copy=False), 0),
+            label=encode(tile.label, IGNORE),
+            valid=encode(tile.valid, True),
+        )
+        for tile, geometry in zip(tiles, outlines(rings, systems), strict=True)
+    ]
+
+
+def _row(tile: SourceTile, meta: TaskSetMeta) -> Row:
+    size, bands = meta.tile_size, len(meta.bands)
+    expected = (bands, size, size)
+    if tile.image.shape != expected or tile.valid.shape != expected:
+        raise ValueError(f"tile of shape {tile.image.shape}, expected {expected}")
+    if tile.label.shape != (size, size) or tile.label.dtype != np.uint8:
+        raise ValueError(f"label {tile.label.dtype}{tile.label.shape}, expected uint8 {size}²")
+    classes = len(meta.legend)
+    counts = np.bincount(tile.label.ravel(), minlength=256)
+    if counts[classes:IGNORE].any():
+        raise ValueError(f"label index beyond the legend's {classes} classes")
+    return {
+        "region": tile.region,
+        "season": tile.season,
+        "task": tile.task,
+        "split": tile.split,
+        "crs": tile.crs,
+        "transform": None if tile.transform is None else list(tile.transform)[:6],
+        "native_bounds": list(_native_bounds(tile)),
+        "valid_share": np.count_nonzero(tile.valid) / tile.valid.size,
+        "labelled_share": float(counts[:classes].sum() / tile.label.size),
+        "class_pixels": counts[:classes].tolist(),
+        "source": tile.source,
+        "window": list(tile.window),
+    }
 
 
 class TaskSetWriter:
-    """Collects tiles and writes whole shards in the background; made by `create_taskset`."""
+    """Collects tiles and writes whole shards; made by `create_taskset`, or to be resumed.
 
-    def __init__(self, folder: Path, meta: TaskSetMeta) -> None:
-        self.folder = folder
-        self.meta = meta
-        self.rows: list[dict[str, Any]] = []
-        self._outlines: list[Polygon | None] = []
+    Memory does not grow with the number of tiles: their rows go to files of a folder of their own,
+    one a shard, until the table is written.
+
+    Args:
+        folder: of the task set; made if it is not there.
+        meta: of the set; `close` adds splits and versions.
+        rows: folder for the rows.
+        shards: of an earlier writer, with the same folders, that are kept; nothing else of the
+            set is there.
+    """
+
+    def __init__(self, folder: Path, meta: TaskSetMeta, rows: Path, shards: int = 0) -> None:
+        self.folder, self.meta = folder, meta
+        self.shards = shards
+        """Written so far."""
+        self._rows = rows
+        self._tiles: list[EncodedTile] = []
         size, bands = meta.tile_size, len(meta.bands)
-        # One is filled while the other is written.
-        self._filling, self._other = (_Shard(bands, size, meta.dtype) for _ in range(2))
-        self._images = new_array(folder / "images.zarr", (bands, size, size), meta.dtype, 0)
-        self._labels = new_array(folder / "labels.zarr", (size, size), "uint8", IGNORE)
-        self._valid = new_array(folder / "valid.zarr", (bands, size, size), "bool", True)
-        self._pool = ThreadPoolExecutor(1, "shards")
-        self._written: Future[None] = self._pool.submit(lambda: None)
+        rows.mkdir(parents=True, exist_ok=True)
+        new_array(folder / "images.zarr", (bands, size, size), meta.dtype, 0)
+        new_array(folder / "labels.zarr", (size, size), "uint8", IGNORE)
+        new_array(folder / "valid.zarr", (bands, size, size), "bool", True)
 
     def add(self, tile: SourceTile) -> None:
         """Append one tile (image and label in the set's tile size, bands in the set's order)."""
-        size, bands = self.meta.tile_size, len(self.meta.bands)
-        expected = (bands, size, size)
-        if tile.image.shape != expected or tile.valid.shape != expected:
-            raise ValueError(f"tile of shape {tile.image.shape}, expected {expected}")
-        if tile.label.shape != (size, size) or tile.label.dtype != np.uint8:
-            raise ValueError(f"label {tile.label.dtype}{tile.label.shape}, expected uint8 {size}²")
-        classes = len(self.meta.legend)
-        counts = np.bincount(tile.label.ravel(), minlength=256)
-        if counts[classes:IGNORE].any():
-            raise ValueError(f"label index beyond the legend's {classes} classes")
-        bounds = _native_bounds(tile)
-        self.rows.append(
-            {
-                "id": len(self.rows),
-                "region": tile.region,
-                "season": tile.season,
-                "task": tile.task,
-                "split": tile.split,
-                "crs": tile.crs,
-                "transform": None if tile.transform is None else list(tile.transform)[:6],
-                "native_bounds": list(bounds),
-                "valid_share": np.count_nonzero(tile.valid) / tile.valid.size,
-                "labelled_share": float(counts[:classes].sum() / tile.label.size),
-                "class_pixels": counts[:classes].tolist(),
-                "source": tile.source,
-                "window": list(tile.window),
-            }
-        )
-        self._outlines.append(_native_outline(tile))
-        self._filling.add(tile)
-        if self._filling.count == SHARD:
-            self._flush()
+        (encoded,) = encode_tiles([tile], self.meta)
+        self.put(encoded)
+
+    def put(self, tile: EncodedTile) -> bool:
+        """Append one tile; True if that made a shard whole, and it was written."""
+        self._tiles.append(tile)
+        if len(self._tiles) < SHARD:
+            return False
+        self._flush()
+        return True
+
+    @property
+    def is_even(self) -> bool:
+        """True if no tile waits for others to fill a shard."""
+        return not self._tiles
 
     def _flush(self) -> None:
-        self._written.result()
-        self._written = self._pool.submit(self._write, self._filling)
-        self._filling, self._other = self._other, self._filling
-
-    def _write(self, shard: _Shard) -> None:
-        """Append a shard, or what is left at the end, to the arrays."""
-        for array, values in (
-            (self._images, shard.images),
-            (self._labels, shard.labels),
-            (self._valid, shard.valid),
+        for path, chunks in zip(
+            self.files(self.shards),
+            zip(*((t.image, t.label, t.valid) for t in self._tiles), strict=True),
+            strict=False,
         ):
-            append(array, values[: shard.count])
-        shard.count = 0
+            write_shard(path, chunks)
+        first = self.shards * SHARD
+        rows = [{"id": first + i} | tile.row for i, tile in enumerate(self._tiles)]
+        write_rows(self.files(self.shards)[-1], rows)
+        self._tiles.clear()
+        self.shards += 1
 
-    def stop(self) -> None:
-        """Wait until nothing is being written any more, whether it went well or not."""
-        self._pool.shutdown(cancel_futures=True)
+    def files(self, shard: int) -> list[Path]:
+        """Where a shard is: its images, labels, valid (if there are any that differ), and rows."""
+        return [
+            *(
+                shard_path(self.folder / f"{name}.zarr", shard, dimensions)
+                for name, dimensions in (("images", 4), ("labels", 3), ("valid", 4))
+            ),
+            self._rows / f"{shard}.arrow",
+        ]
 
     def close(self) -> None:
-        """Write what is left, the tile table and the metadata."""
-        self._flush()
-        self._written.result()
-        if not self.rows:
+        """Write what is left, the tile table and the metadata.
+
+        Raises:
+            EmptyRegion: there is no tile.
+        """
+        if self._tiles:
+            self._flush()
+        if not self.shards:
             raise EmptyRegion(
                 f"no tile with labels came out of the source {self.meta.source!r}",
                 remedy="check the folder, the tile size, and that labels are not all 'ignore'",
             )
-        rows = pd.DataFrame(self.rows)
-        outlines = _to_lonlat(self._outlines, rows["crs"])
-        table = gpd.GeoDataFrame(rows, geometry=outlines, crs="EPSG:4326")
-        self.meta.splits = {
-            split: sorted(table.loc[table["split"] == split, "task"].unique()) for split in SPLITS
-        }
+        tasks: dict[str, set[str]] = {split: set() for split in SPLITS}
+        tiles = 0
+
+        def tables() -> Iterator[pa.Table]:
+            nonlocal tiles
+            for shard in range(self.shards):
+                table = read_rows(self.files(shard)[-1])
+                tiles += len(table)
+                for split, task in zip(table["split"], table["task"], strict=True):
+                    tasks[split.as_py()].add(task.as_py())
+                yield table
+
+        write_table(self.folder / "tiles.parquet", tables())
+        for name in ("images", "labels", "valid"):
+            set_length(self.folder / f"{name}.zarr", tiles)
+        self.meta.splits = {split: sorted(tasks[split]) for split in SPLITS}
         self.meta.versions |= {"landmeta": landmeta.__version__, "zarr": zarr.__version__}
-        table.to_parquet(self.folder / "tiles.parquet", index=False)
         (self.folder / "taskset.json").write_text(
             self.meta.model_dump_json(indent=2) + "\n", encoding="utf-8"
         )
-
-
-def _native_outline(tile: SourceTile) -> Polygon | None:
-    if tile.crs is None or tile.transform is None:
-        return None
-    return Polygon(_corners(tile.transform, *tile.label.shape))
-
-
-def _to_lonlat(
-    outlines: Sequence[Polygon | None], systems: pd.Series[str]
-) -> list[BaseGeometry | None]:
-    """Outlines in EPSG:4326 (x = longitude); GDAL cuts them in two at the antimeridian."""
-    found: list[BaseGeometry | None] = list(outlines)
-    for crs, group in systems.groupby(systems).indices.items():  # no group for tiles without CRS
-        if CRS.from_user_input(crs) == CRS.from_epsg(4326):
-            continue
-        places = [i for i in group if outlines[i] is not None]
-        # All at once: setting a transformation up takes ten times as long as doing it.
-        moved = transform_geom(crs, "EPSG:4326", [mapping(outlines[i]) for i in places])
-        for i, outline in zip(places, moved, strict=True):
-            found[i] = shape(outline)
-    return found
-
-
-def _corners(grid: Affine, rows: int, cols: int) -> list[tuple[float, float]]:
-    """Outer corners (x, y) of an array on a grid, in the grid's CRS."""
-    return [
-        (grid.a * col + grid.b * row + grid.c, grid.d * col + grid.e * row + grid.f)
-        for col, row in ((0, 0), (cols, 0), (cols, rows), (0, rows))
-    ]
 
 
 def _native_bounds(tile: SourceTile) -> tuple[float, float, float, float]:
@@ -259,49 +295,8 @@ def _native_bounds(tile: SourceTile) -> tuple[float, float, float, float]:
     if tile.transform is None or tile.crs is None:
         col, row, width, height = tile.window
         return float(col), float(row), float(col + width), float(row + height)
-    xs, ys = zip(*_corners(tile.transform, *tile.label.shape), strict=True)
+    xs, ys = zip(*corners(tile.transform, *tile.label.shape), strict=True)
     return min(xs), min(ys), max(xs), max(ys)
-
-
-def new_array(path: Path, shape: tuple[int, ...], dtype: str, fill: int | bool) -> ZarrArray:
-    """Make an array (tile, …) without tiles, to `append` to; tiles all of `fill` take no room."""
-    with _codecs():
-        return zarr.create_array(
-            path,
-            shape=(0, *shape),
-            chunks=(1, *shape),
-            shards=(SHARD, *shape),
-            dtype=dtype,
-            fill_value=fill,
-            compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
-            config={"write_empty_chunks": False},
-        )
-
-
-def append(array: ZarrArray, tiles: NDArray[Any]) -> None:
-    """Write a shard, `SHARD` tiles, or what is left at the end.
-
-    Raises:
-        OSError: the disk is full or not writable.
-    """
-    start = array.shape[0]
-    if not len(tiles):
-        return
-    try:
-        array.resize((start + len(tiles), *array.shape[1:]))
-        array[start:] = tiles
-    except RuntimeError as error:  # how zarrs passes on what the operating system refused
-        raise OSError(str(error)) from error
-
-
-def _codecs() -> AbstractContextManager[object]:
-    """Arrays opened herein are coded by zarrs, without zarr's detours for each tile.
-
-    In one thread: with several, the order of the tiles in a shard's file is that of the clock.
-    """
-    settings = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}
-    chosen: AbstractContextManager[object] = zarr.config.set(settings)
-    return chosen
 
 
 @contextmanager
@@ -316,12 +311,11 @@ def create_taskset(
         WriteFailed: the disk is full or not writable.
     """
     with atomic_folder(Path(folder), overwrite=overwrite) as temporary:
-        writer = TaskSetWriter(temporary, meta)
-        try:
-            yield writer
-            writer.close()
-        finally:
-            writer.stop()
+        rows = temporary / "rows"
+        writer = TaskSetWriter(temporary, meta, rows)
+        yield writer
+        writer.close()
+        shutil.rmtree(rows)
 
 
 def write_taskset(
@@ -369,22 +363,16 @@ class TaskSet:
         try:
             text = (self.folder / "taskset.json").read_text(encoding="utf-8")
             self.meta = TaskSetMeta.model_validate(json.loads(text))
-            self.table: gpd.GeoDataFrame = gpd.read_parquet(self.folder / "tiles.parquet")
-            self._images = _open_array(self.folder / "images.zarr")
-            self._labels = _open_array(self.folder / "labels.zarr")
-            self._valid = _open_array(self.folder / "valid.zarr")
+            self._columns = Columns(self.folder / "tiles.parquet")
+            self._images = open_array(self.folder / "images.zarr")
+            self._labels = open_array(self.folder / "labels.zarr")
+            self._valid = open_array(self.folder / "valid.zarr")
         except (OSError, ValueError, KeyError, ValidationError) as error:
-            raise UnreadableFile(
-                f"is a damaged task set or of another version: {error}",
-                remedy="prepare it again with 'landmeta prepare'",
-                path=folder,
-            ) from error
+            raise self._damaged(f"is a damaged task set or of another version: {error}") from error
         arrays = (self._images, self._labels, self._valid)
-        if {a.shape[0] for a in arrays} != {len(self.table)}:
-            raise UnreadableFile(
-                f"has {len(self.table)} rows but arrays of {[a.shape[0] for a in arrays]} tiles",
-                remedy="prepare it again with 'landmeta prepare'",
-                path=folder,
+        if {a.shape[0] for a in arrays} != {len(self)}:
+            raise self._damaged(
+                f"has {len(self)} rows but arrays of {[a.shape[0] for a in arrays]} tiles"
             )
         self._kept: dict[tuple[str, int], NDArray[Any]] = {}
         self._room = 0
@@ -398,8 +386,31 @@ class TaskSet:
         """
         self._room = limit
 
+    def _damaged(self, what: str) -> UnreadableFile:
+        remedy = "prepare it again with 'landmeta prepare'"
+        return UnreadableFile(what, remedy=remedy, path=self.folder)
+
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self._columns)
+
+    @cached_property
+    def table(self) -> gpd.GeoDataFrame:
+        """All of the table, one row a tile, footprints in EPSG:4326.
+
+        It takes some kilobytes a tile; what training needs comes from single columns instead.
+
+        Raises:
+            UnreadableFile: the table is damaged.
+        """
+        with self._reading_table():
+            return gpd.read_parquet(self.folder / "tiles.parquet")
+
+    @contextmanager
+    def _reading_table(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError) as error:
+            raise self._damaged(f"has a damaged table: {error}") from error
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -417,8 +428,11 @@ class TaskSet:
 
     @cached_property
     def _by_task(self) -> dict[str, NDArray[np.int64]]:
-        groups = self.table.groupby("task").indices
-        return {str(task): np.sort(np.asarray(ids)) for task, ids in groups.items()}
+        with self._reading_table():
+            names, codes = self._columns.categories("task")
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+        return dict(zip(names, np.split(order, ends[:-1]), strict=True))
 
     def tile_ids(self, task: str) -> NDArray[np.int64]:
         """Row numbers of a task's tiles, ascending.
@@ -436,7 +450,35 @@ class TaskSet:
 
     def split_ids(self, split: Split) -> NDArray[np.int64]:
         """Row numbers of all tiles of a split, ascending."""
-        return np.flatnonzero(self.table["split"].to_numpy() == split)
+        names, codes = self._split_of_tiles
+        return np.flatnonzero(codes == names.index(split)) if split in names else np.empty(0, int)
+
+    @cached_property
+    def _split_of_tiles(self) -> tuple[list[str], NDArray[np.int32]]:
+        with self._reading_table():
+            return self._columns.categories("split")
+
+    @cached_property
+    def _valid_shares(self) -> NDArray[np.float64]:
+        with self._reading_table():
+            return self._columns.numbers("valid_share")
+
+    @cached_property
+    def _class_pixels(self) -> NDArray[np.int64]:
+        with self._reading_table():
+            return self._columns.lists("class_pixels", len(self.legend))
+
+    @cached_property
+    def native_bounds(self) -> NDArray[np.float64]:
+        """Left, lower, right, upper of each tile on its grid, shape (tile, 4); see `grids`."""
+        with self._reading_table():
+            return self._columns.lists("native_bounds", 4)
+
+    @cached_property
+    def grids(self) -> NDArray[np.int32]:
+        """A number for the grid of each tile's bounds: its CRS, or without one its source file."""
+        with self._reading_table():
+            return self._columns.categories("crs", otherwise="source")[1]
 
     def read(self, ids: Sequence[int] | NDArray[np.int64]) -> Tiles:
         """Read tiles, in the order of `ids`.
@@ -446,7 +488,7 @@ class TaskSet:
         """
         scale = np.array([b.scale for b in self.meta.bands], np.float32)[:, None, None]
         offset = np.array([b.offset for b in self.meta.bands], np.float32)[:, None, None]
-        shares = self.table["valid_share"].to_numpy()
+        shares = self._valid_shares
         size = self.meta.tile_size
         image = np.empty((len(ids), len(self.meta.bands), size, size), np.float32)
         label = np.empty((len(ids), size, size), np.uint8)
@@ -472,23 +514,13 @@ class TaskSet:
         try:
             return np.asarray(array[tile])
         except (OSError, ValueError, RuntimeError) as error:  # what zarr's codecs raise
-            raise UnreadableFile(
-                f"has a damaged tile {tile} in {array.store_path}: {error}",
-                remedy="prepare it again with 'landmeta prepare'",
-                path=self.folder,
-            ) from error
+            where = f"tile {tile} in {array.store_path}"
+            raise self._damaged(f"has a damaged {where}: {error}") from error
 
     def class_pixels(self, ids: Sequence[int] | NDArray[np.int64]) -> pd.Series[int]:
         """Labelled pixels per class name over some tiles."""
-        counts = np.stack(self.table["class_pixels"].to_numpy()[np.asarray(ids)]).sum(axis=0)
+        counts = self._class_pixels[np.asarray(ids)].sum(axis=0)
         return pd.Series(counts, index=list(self.legend.names))
-
-
-def _open_array(path: Path) -> ZarrArray:
-    with _codecs():
-        array = zarr.open_array(path, mode="r")
-    assert isinstance(array, zarr.Array)
-    return array
 
 
 def overlapping(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:

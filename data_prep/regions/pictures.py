@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +14,7 @@ from data_prep.regions.charts import plot_choice, plot_classes, plot_points
 from data_prep.regions.grouping import Grouping
 from data_prep.regions.sheets import contact_sheet
 from data_prep.regions.statistics import Features
-from landmeta.legend import Legend
+from landmeta.taskset import TaskSet
 
 FOLDER = "regions"
 _MANY = 5000
@@ -39,17 +37,15 @@ class Pictures:
     Attributes:
         root: folder that images are named relative to.
         grouping: of the images.
-        legend: of the labels.
     """
 
     root: Path
     grouping: Grouping
-    legend: Legend
 
-    def __call__(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-        """Write the files; `rows` are those of the tile table."""
-        out = folder / FOLDER
-        out.mkdir()
+    def __call__(self, taskset: TaskSet) -> None:
+        """Write the files."""
+        out = taskset.folder / FOLDER
+        out.mkdir(exist_ok=True)
         table = self._table()
         table.to_csv(out / "regions.csv", index=False)
         choice = self._choice()
@@ -58,12 +54,11 @@ class Pictures:
             plot_choice(choice, out / "choice.png")
         for region in sorted(set(self.grouping.regions)):
             self._sheet(region, out / f"{region}.png")
-        classes = (
-            pd.DataFrame([row["class_pixels"] for row in rows], columns=list(self.legend.names))
-            .groupby([row["region"] for row in rows])
-            .sum()
-        )
-        plot_classes(classes, table["region"].value_counts(), self.legend, out / "classes.png")
+        pixels = np.stack(taskset.table["class_pixels"].to_numpy())
+        classes = pd.DataFrame(pixels, columns=list(taskset.legend.names))
+        classes = classes.groupby(taskset.table["region"].to_numpy()).sum()
+        counts = table["region"].value_counts()
+        plot_classes(classes, counts, taskset.legend, out / "classes.png")
         names = f"{self.grouping.options.features}, {self.grouping.options.split} regions"
         plot_points(table, ("pc1", "pc2"), f"PCA of {names}", out / "pca.png")
         plot_points(table.dropna(), ("tsne1", "tsne2"), f"t-SNE of {names}", out / "tsne.png")
