@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
@@ -83,6 +83,7 @@ def test_small_clusters_join_the_nearest_and_are_told():
     assert merge_small(points, of, 100)[0].tolist() == [merge_small(points, of, 100)[0][0]] * 42
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40))
 def test_clusters_are_numbered_by_size(groups):
     of = np.array(groups)
