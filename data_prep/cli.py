@@ -51,6 +51,14 @@ class DeepglobeSplit(StrEnum):
     random = "random"
 
 
+class Cluster(StrEnum):
+    """How images that look alike are found."""
+
+    kmeans = "kmeans"
+    agglomerative = "agglomerative"
+    mixture = "mixture"
+
+
 Root = Annotated[Path, typer.Argument(help="Folder of the raw data.")]
 Tile = Annotated[int, typer.Option(min=8, help="Side of a tile in pixels.")]
 Seed = Annotated[int, typer.Option(help="Of everything drawn at random.")]
@@ -212,29 +220,62 @@ def deepglobe(
     root: Root,
     tile: Tile = 256,
     split: Annotated[
-        DeepglobeSplit, typer.Option(help="Regions of images that look alike, or of any images.")
+        DeepglobeSplit,
+        typer.Option(help="Regions of images that look alike, or of any, of the same sizes."),
     ] = DeepglobeSplit.clustered,
-    k: Annotated[int | None, typer.Option(min=2, help="Number of regions.")] = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="What tells how images look: statistics of colour and texture, a network of "
+            "torchvision (vgg16, resnet18, …) or of timm (timm/NAME)."
+        ),
+    ] = "statistics",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="The network's weights (.safetensors, or torch.save of a state_dict).",
+            show_default="fetched where they are published",
+        ),
+    ] = None,
+    cluster: Annotated[Cluster, typer.Option(help="How clusters are found.")] = Cluster.kmeans,
+    k: Annotated[
+        int | None,
+        typer.Option(min=2, help="Number of clusters.", show_default="chosen from 5 to 20"),
+    ] = None,
+    min_images: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images of a region; smaller clusters join the nearest.",
+            show_default="a tenth of the mean, at least 2",
+        ),
+    ] = None,
     min_labelled: MinLabelled = 0.05,
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     seed: Seed = 0,
     workers: Workers = None,
+    quiet: bool = False,
 ) -> Source:
-    """DeepGlobe land cover: ROOT/{id}_sat.jpg with {id}_mask.png."""
+    """DeepGlobe land cover: {id}_sat.jpg with {id}_mask.png, also as packed again on Kaggle."""
     from data_prep.deepglobe import deepglobe as read
     from data_prep.parallel import default_workers
 
     return read(
         root,
         tile=tile,
-        k=k,
         split=split.value,
+        features=features,
+        weights=weights,
+        cluster=cluster.value,
+        k=k,
+        least=min_images,
         min_labelled=min_labelled,
         val=_held_out(val),
         test=_held_out(test),
         seed=seed,
         workers=workers or default_workers(),
+        quiet=quiet,
     )
 
 

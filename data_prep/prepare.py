@@ -238,6 +238,8 @@ class _Run:
                 lines = "".join(f"{name}\n" for name in self._source.missing)
                 (self._place.taskset / MISSING).write_text(lines, encoding="utf-8")
             self._writer.close()
+            if self._source.finish is not None:
+                self._source.finish(TaskSet(self._place.taskset))
             for path in self._unsafe_files():
                 sync(path)
             self._place.finish(overwrite)

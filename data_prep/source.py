@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_prep.quarantine import Unreadable
-from landmeta.taskset import SourceTile, TaskSetMeta
+from landmeta.taskset import SourceTile, TaskSet, TaskSetMeta
 
 
 class Part(Protocol):
@@ -70,6 +70,8 @@ class Source:
         why_left_out: ends the sentence "left out 12 tiles …".
         unreadable: what the reader already found damaged and left out.
         missing: files that images lack, which were therefore left out; listed in `missing.txt`.
+        finish: writes more into the folder of the task set, which is whole, before it appears; a
+            start that was broken off may have done so in part.
     """
 
     meta: TaskSetMeta
@@ -79,3 +81,4 @@ class Source:
     why_left_out: str = "without any labelled pixel"
     unreadable: tuple[Unreadable, ...] = ()
     missing: tuple[str, ...] = ()
+    finish: Callable[[TaskSet], None] | None = None

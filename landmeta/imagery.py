@@ -265,20 +265,44 @@ def _read_image(
     return pixels, valid
 
 
-def read_thumbnail(path: Path, longest: int) -> NDArray[np.uint8]:
-    """A photo as red, green, blue, shape (3, row, col), averaged down to `longest` pixels at most.
+def read_small(
+    header: Header, places: Sequence[int], size: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Stored values averaged down to a small picture, and where they are valid.
+
+    Args:
+        header: of the image.
+        places: which of the header's bands, from 0; one may be asked for more than once.
+        size: rows and columns of the picture.
+
+    Returns:
+        Both of shape (place, row, col). What is averaged is valid; whether a picture's pixel is
+        valid, the pixel in its middle says.
 
     Raises:
         SourceNotFound: the file is not there.
-        UnreadableFile: it is truncated, or not of three bands of bytes.
+        UnreadableFile: it is truncated or damaged.
     """
-    with open_raster(path) as dataset, _reading(path):
-        if dataset.count != 3 or set(dataset.dtypes) != {"uint8"}:
-            raise unreadable(path, ValueError(f"{dataset.count} bands of {dataset.dtypes[0]}"))
-        shrink = max(1.0, max(dataset.shape) / longest)
-        size = (3, *(max(1, round(side / shrink)) for side in dataset.shape))
-        pixels: NDArray[np.uint8] = dataset.read(out_shape=size, resampling=Resampling.average)
-        return pixels
+    with open_raster(header.path) as dataset, _reading(header.path):
+        if header.palette:
+            pixels, valid = _read_image(dataset, header, None)
+            rows, cols = (
+                (np.arange(small) + 0.5) * full / small
+                for small, full in zip(size, pixels.shape[1:], strict=True)
+            )
+            spots = np.ix_(list(places), rows.astype(int), cols.astype(int))
+            return pixels[spots].astype(np.float64), valid[spots]
+        indexes = [header.indexes[place] for place in places]
+        shape = (len(indexes), *size)
+        averages = dataset.read(indexes, out_shape=shape, resampling=Resampling.average)
+        if all(MaskFlags.all_valid in dataset.mask_flag_enums[i - 1] for i in indexes):
+            valid = np.ones(shape, bool)
+        else:
+            valid = dataset.read_masks(indexes, out_shape=shape) > 0
+        if header.alpha:
+            alpha = dataset.colorinterp.index(ColorInterp.alpha) + 1
+            valid &= dataset.read(alpha, out_shape=size) > 0
+        return averages.astype(np.float64), valid & np.isfinite(averages)
 
 
 def labels_are_colours(legend: Legend) -> bool:

@@ -129,7 +129,7 @@ def test_made_up_imagery_is_prepared_by_the_reader_of_the_real_one(
         "--size", 128, *options,
     )  # fmt: skip
     assert made.exit_code == 0, made.output
-    more = ["--split", "random", "--k", "4"] if layout == "deepglobe" else []
+    more = ["--split", "random", "--k", "4", "--min-images", "1"] if layout == "deepglobe" else []
     ended = invoke("prepare", layout, raw, "--out", out, "--tile", 64, *more)
     assert ended.exit_code == 0, ended.output
     meta = json.loads((out / "taskset.json").read_text())

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import adjusted_rand_score
 
-from data_prep.regions import cluster_images, image_features, lab, local_binary_patterns
-from landmeta.errors import ConfigError
+from data_prep.regions.clustering import components, partition
+from data_prep.regions.statistics import image_features, lab, local_binary_patterns
 
 
 @pytest.mark.parametrize(
@@ -59,45 +59,29 @@ def test_texture_tells_images_of_equal_colours_apart():
     grains = [0.5, 2, 6] * 8
     features = np.stack([image_features(noise(rng, grain)) for grain in grains])
     assert features.shape == (24, 47)
-    found = cluster_images(features, 3, seed=0)
-    assert adjusted_rand_score(grains, found.of) == 1
+    found = partition(components(features, standardise=True), 3, "kmeans", seed=0)
+    assert adjusted_rand_score([0, 1, 2] * 8, found) == 1
 
 
-def blobs(sizes, distance=20.0, seed=0):
-    """Well separated groups of points, and the group of each."""
-    rng = np.random.default_rng(seed)
-    group = np.repeat(np.arange(len(sizes)), sizes)
-    centres = distance * rng.normal(size=(len(sizes), 6))
-    return centres[group] + rng.normal(size=(len(group), 6)), group
-
-
-@pytest.mark.parametrize("count", [3, 5])
-def test_silhouette_finds_the_number_of_groups(count):
-    points, group = blobs([12] * count)
-    found = cluster_images(points, range(2, 9), seed=1)
-    assert adjusted_rand_score(group, found.of) == 1
-    assert max(found.silhouette, key=found.silhouette.__getitem__) == count
-
-
-def test_clusters_are_numbered_by_size_and_repeatable():
-    points, group = blobs([5, 20, 10])
-    found = cluster_images(points, 3, seed=0)
-    assert np.bincount(found.of).tolist() == [20, 10, 5]
-    assert np.array_equal(found.of, cluster_images(points, 3, seed=0).of)
-    assert found.of[group == 1].tolist() == [0] * 20
-
-
-def test_tiny_clusters_join_the_nearest_and_are_noted():
+def test_what_is_not_valid_changes_nothing():
     rng = np.random.default_rng(0)
-    points = rng.normal(scale=0.1, size=(41, 2)) + np.repeat([[0, 0], [10, 0]], [20, 21], axis=0)
-    points[-1] = [10, 4]  # alone, nearest to the second group
-    found = cluster_images(points, 3, seed=0)
-    assert np.bincount(found.of).tolist() == [21, 20]
-    assert found.of[-1] == found.of[-2]
-    assert found.notes == ["a cluster of only 1 images was merged with the nearest one"]
+    image = rng.integers(0, 255, (3, 48, 64)).astype(np.uint8)
+    valid = np.ones((48, 64), bool)
+    valid[:, 40:] = False
+    whole = image_features(image, valid)
+    other = np.where(valid, image, rng.integers(0, 255, image.shape).astype(np.uint8))
+    assert image_features(other, valid) == pytest.approx(whole)
+    assert image_features(image) != pytest.approx(whole)
+    cut = image_features(image[:, :, :40])
+    assert whole[:21] == pytest.approx(cut[:21])
+    for patterns in (slice(24, 34), slice(37, 47)):
+        assert whole[patterns] == pytest.approx(cut[patterns])
 
 
-@pytest.mark.parametrize("k", [1, 6, range(6, 9)])
-def test_impossible_numbers_of_clusters(k):
-    with pytest.raises(ConfigError, match="of 10 images"):
-        cluster_images(np.random.default_rng(0).normal(size=(10, 4)), k)
+def test_an_image_of_which_little_is_valid():
+    image = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
+    valid = np.zeros((32, 32), bool)
+    valid[7, 7] = True  # one pixel: a colour, but no texture
+    found = image_features(image, valid)
+    assert np.isfinite(found).all() and not found[21:].any()
+    assert found[:3] == pytest.approx(lab(image)[:, 7, 7])
