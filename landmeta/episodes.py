@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmeta.errors import EmptyRegion, TooFewTiles
-from landmeta.taskset import Split, TaskSet, Tiles, overlapping
+from landmeta.taskset import Split, TaskSet, Tiles, grid_numbers, overlapping
 
 TileIds = NDArray[np.int64]
 
@@ -77,11 +77,7 @@ class EpisodeSampler:
             check_tiles(taskset, task, shots + 1)
         bounds = np.stack(taskset.table["native_bounds"].to_numpy())
         self._bounds: NDArray[np.float64] = bounds.astype(np.float64)
-        # Bounds can be compared only within one grid.
-        grid = taskset.table["crs"].fillna("") + np.where(
-            taskset.table["crs"].isna(), taskset.table["source"], ""
-        )
-        self._grid = np.unique(grid.to_numpy(dtype=str), return_inverse=True)[1]
+        self._grid = grid_numbers(taskset.table)
 
     def episode(self, number: int) -> Episode:
         """Episode `number`, of a task drawn at random."""

@@ -444,18 +444,28 @@ class TaskSet:
         Raises:
             UnreadableFile: an array of the set is truncated or damaged.
         """
+        size = self.meta.tile_size
+        label = np.empty((len(ids), size, size), np.uint8)
+        for i, tile in enumerate(np.asarray(ids).tolist()):
+            label[i] = self._tile(self._labels, tile)
+        return Tiles(self.read_images(ids), label)
+
+    def read_images(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read tiles without their labels: physical values (tile, band, row, col), NaN not valid.
+
+        Raises:
+            UnreadableFile: an array of the set is truncated or damaged.
+        """
         scale = np.array([b.scale for b in self.meta.bands], np.float32)[:, None, None]
         offset = np.array([b.offset for b in self.meta.bands], np.float32)[:, None, None]
         shares = self.table["valid_share"].to_numpy()
         size = self.meta.tile_size
         image = np.empty((len(ids), len(self.meta.bands), size, size), np.float32)
-        label = np.empty((len(ids), size, size), np.uint8)
         for i, tile in enumerate(np.asarray(ids).tolist()):
             image[i] = self._tile(self._images, tile).astype(np.float32) * scale + offset
-            label[i] = self._tile(self._labels, tile)
             if shares[tile] < 1:
                 image[i][~self._tile(self._valid, tile)] = np.nan
-        return Tiles(image, label)
+        return image
 
     def _tile(self, array: ZarrArray, tile: int) -> NDArray[Any]:
         key = (str(array.store_path), tile)
@@ -491,17 +501,28 @@ def _open_array(path: Path) -> ZarrArray:
     return array
 
 
-def overlapping(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of two sets of bounds (n, 4) and (m, 4) overlap by more than an edge; shape (n, m).
+SLACK = 1e-3
+"""Tiles may overlap by this share of the smaller one's width: that is rounding."""
 
-    A thousandth of the smaller tile's width is allowed for rounding.
-    """
-    a, b = first[:, None], second[None, :]
+
+def grid_numbers(table: pd.DataFrame) -> NDArray[np.int64]:
+    """A number for each tile, equal where bounds can be compared: in one CRS, or in one file."""
+    grid = table["crs"].fillna("") + np.where(table["crs"].isna(), table["source"], "")
+    return np.unique(grid.to_numpy(dtype=str), return_inverse=True)[1]
+
+
+def overlapping(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of two sets of bounds (n, 4) and (m, 4) overlap by more than an edge; shape (n, m)."""
+    return overlap(first[:, None], second[None, :])
+
+
+def overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which bounds (…, 4) overlap by more than an edge, pair by pair."""
     width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-    slack = 1e-3 * np.minimum(a[..., 2] - a[..., 0], b[..., 2] - b[..., 0])
-    overlap: NDArray[np.bool_] = (width > slack) & (height > slack)
-    return overlap
+    slack = SLACK * np.minimum(a[..., 2] - a[..., 0], b[..., 2] - b[..., 0])
+    found: NDArray[np.bool_] = (width > slack) & (height > slack)
+    return found
 
 
 def tile_windows(width: int, height: int, size: int) -> list[tuple[int, int, int, int]]:
