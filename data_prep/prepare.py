@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from rasterio.errors import NotGeoreferencedWarning
@@ -22,6 +23,7 @@ from data_prep.parallel import default_workers, in_order
 from data_prep.quarantine import Attempt, Unreadable, refuse
 from data_prep.source import Part, Source
 from landmeta.errors import EmptyRegion
+from landmeta.leakage.prove import prove_folder
 from landmeta.taskset import TaskSet, create_taskset
 
 MAX_UNREADABLE = 0.01
@@ -34,16 +36,20 @@ def prepare(
     *,
     workers: int | None = None,
     max_unreadable: float = MAX_UNREADABLE,
+    buffer: float = 0.0,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> TaskSet:
     """Read `source` to the end and write it as the task set `out`, with a progress bar.
+
+    The task set ends with the proof that its splits do not leak, or with what leaks.
 
     Args:
         source: from a reader.
         out: folder of the task set.
         workers: that read and cut; how many changes nothing in the result.
         max_unreadable: images that may be set aside as unreadable: a share below 1, or a number.
+        buffer: metres that tiles of different splits must be apart.
         overwrite: replace `out` if it exists.
         quiet: no progress bar.
 
@@ -69,8 +75,9 @@ def prepare(
     left_out: Counter[str] = Counter()
     meta = source.meta.model_copy(deep=True)
     reading = in_order(Attempt(source.cut, _region), source.parts, workers or default_workers())
+    proving = partial(prove_folder, buffer=buffer, quiet=quiet)
     with (
-        create_taskset(out, meta, overwrite=overwrite) as writer,
+        create_taskset(out, meta, overwrite=overwrite, last=proving) as writer,
         Progress(*columns, disable=quiet) as progress,
         closing(reading),  # its threads end, whatever happens
         # Each file is opened without this warning, but threads that do so at a time would undo it

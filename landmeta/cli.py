@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
+from landmeta.verbs.check import check
 
 
 class _Program(TyperGroup):
@@ -82,6 +83,7 @@ def program(
 
 
 app.add_typer(prepare, name="prepare")
+app.command()(check)
 
 
 class Device(StrEnum):
@@ -117,6 +119,12 @@ Changes = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+AllowLeakage = Annotated[
+    bool,
+    typer.Option(
+        "--allow-leakage", help="Take a task set that is not proved free of leakage; recorded."
+    ),
+]
 BandNames = Annotated[
     str | None,
     typer.Option("--bands", help="What the image's bands are, in its order, comma between."),
@@ -131,6 +139,7 @@ def train(
     ] = False,
     changes: Changes = None,
     device: ConfigDevice = None,
+    allow_leakage: AllowLeakage = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network by the method that the configuration names (docs/methods.md)."""
@@ -140,6 +149,8 @@ def train(
     settings = read_config(config, TrainConfig, changes or [])
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
+    if allow_leakage:
+        settings = settings.model_copy(update={"allow_leakage": True})
     path = run(settings, resume=resume, quiet=quiet)
     if os.environ.get("RANK", "0") != "0":  # torchrun's first process speaks for all
         return
@@ -293,7 +304,11 @@ def predict(
 
 @app.command()
 def compare(
-    config: Config, changes: Changes = None, device: ConfigDevice = None, quiet: Quiet = False
+    config: Config,
+    changes: Changes = None,
+    device: ConfigDevice = None,
+    allow_leakage: AllowLeakage = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare trained networks on regions none has seen: same labels, same query tiles."""
     from landmeta.compare import compare as run
@@ -302,6 +317,8 @@ def compare(
     settings = read_config(config, CompareConfig, changes or [])
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
+    if allow_leakage:
+        settings = settings.model_copy(update={"allow_leakage": True})
     found = run(settings, quiet=quiet)
     _tell(found.text())
     _tell(f"written to {found.folder}; open {found.folder / 'report.html'}")
@@ -315,6 +332,7 @@ def search(
     ] = False,
     changes: Changes = None,
     device: ConfigDevice = None,
+    allow_leakage: AllowLeakage = False,
     quiet: Quiet = False,
 ) -> None:
     """Search for the network that a method learns best with, by short trainings."""
@@ -324,6 +342,9 @@ def search(
     settings = read_config(config, SearchConfig, changes or [])
     if device is not None:
         own = (*settings.changes, f"device={device.value}")
+        settings = settings.model_copy(update={"changes": own})
+    if allow_leakage:
+        own = (*settings.changes, "allow_leakage=true")
         settings = settings.model_copy(update={"changes": own})
     path = run(settings, resume=resume, quiet=quiet)
     _tell(f"written to {path}; all trials are in {path.with_name('trials.csv')}")

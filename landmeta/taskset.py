@@ -16,7 +16,7 @@ several times as fast.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -306,9 +306,19 @@ def _codecs() -> AbstractContextManager[object]:
 
 @contextmanager
 def create_taskset(
-    folder: Path, meta: TaskSetMeta, *, overwrite: bool = False
+    folder: Path,
+    meta: TaskSetMeta,
+    *,
+    overwrite: bool = False,
+    last: Callable[[Path], object] = lambda folder: None,
 ) -> Iterator[TaskSetWriter]:
     """Write a task set; the folder appears when the block ends well, or not at all.
+
+    Args:
+        folder: of the task set.
+        meta: of the task set.
+        overwrite: replace the folder if it exists.
+        last: called with the folder when all is written, before it gets its name.
 
     Raises:
         OutputExists: the folder exists and `overwrite` is False.
@@ -320,6 +330,7 @@ def create_taskset(
         try:
             yield writer
             writer.close()
+            last(temporary)
         finally:
             writer.stop()
 

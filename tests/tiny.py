@@ -6,6 +6,7 @@ import numpy as np
 from affine import Affine
 
 from landmeta.config import TrainConfig
+from landmeta.leakage.prove import prove_folder
 from landmeta.legend import Legend
 from landmeta.taskset import Band, SourceTile, TaskSet, TaskSetMeta, write_taskset
 
@@ -56,7 +57,9 @@ def tiny_taskset(folder: Path, *, tiles: int = 8, overlap: bool = False) -> Task
         tile_size=TILE,
         dtype="uint8",
     )
-    return write_taskset(folder, meta, made)
+    taskset = write_taskset(folder, meta, made)
+    prove_folder(folder, quiet=True)
+    return taskset
 
 
 def tiny_config(taskset: TaskSet, out: Path, method: str = "maml", **more: object) -> TrainConfig:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,12 +63,12 @@ class Ground:
         lost: tiles whose CRS has no such place as their transform says.
     """
 
-    def __init__(self, crs: pd.Series[str], transforms: pd.Series[list[float]], size: int) -> None:
+    def __init__(self, crs: pd.Series[str], transforms: pd.Series[Any], size: int) -> None:
         has = np.flatnonzero((crs.notna() & transforms.notna()).to_numpy())
         self._crs = crs.to_numpy(dtype=object)
         self._affine = np.full((len(crs), 6), np.nan)
         if len(has):
-            self._affine[has] = np.stack(transforms.to_numpy()[has])
+            self._affine[has] = np.stack(list(transforms.iloc[has]))
         self._size = size
         corners = np.full((len(crs), 4, 3), np.nan)
         corners[has] = self.outlines(has, 1)

@@ -1,0 +1,1 @@
+"""Verbs of the program, one a file."""
