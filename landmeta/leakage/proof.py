@@ -93,15 +93,14 @@ class Proof(BaseModel):
         return "\n".join(lines)
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of a task set's metadata, its tile table, and the names and sizes of its arrays.
+def fingerprint(taskset: TaskSet) -> str:
+    """SHA-256 of a set's splits, its tile table, and the names and sizes of its arrays' files.
 
     The pixels themselves are left out: that would take as long as reading them all.
     """
-    digest = hashlib.sha256()
-    for name in ("taskset.json", "tiles.parquet"):
-        digest.update((folder / name).read_bytes())
-    for name, size in _files(folder):
+    digest = hashlib.sha256(json.dumps(taskset.meta.splits, sort_keys=True).encode())
+    digest.update((taskset.folder / "tiles.parquet").read_bytes())
+    for name, size in _files(taskset.folder):
         digest.update(f"{name}\0{size}\n".encode())
     return digest.hexdigest()
 
@@ -140,7 +139,7 @@ def demand_proof(taskset: TaskSet, *, allow_leakage: bool = False) -> dict[str, 
         LeakyTaskSet: the proof failed, is missing, or is of other data, and `allow_leakage` is
             False.
     """
-    proof, data = read_proof(taskset.folder), fingerprint(taskset.folder)
+    proof, data = read_proof(taskset.folder), fingerprint(taskset)
     again = f"run 'landmeta check {taskset.folder} --write'"
     trust = "to use the set as it is, pass --allow-leakage; that is recorded in the result"
     if proof is None:

@@ -37,7 +37,7 @@ def prove(taskset: TaskSet, *, buffer: float = 0.0, workers: int = 2, quiet: boo
         raise ConfigError(
             f"a buffer of {buffer} m is not possible", remedy="choose from 0 to below 10000 km"
         )
-    data = fingerprint(taskset.folder)
+    data = fingerprint(taskset)
     table = taskset.table
     ground = Ground(table["crs"], table["transform"], taskset.meta.tile_size)
     with Progress(disable=quiet) as progress:

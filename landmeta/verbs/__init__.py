@@ -1,1 +1,1 @@
-"""Verbs of the program, one a file."""
+"""Verbs of the program, one file each."""
