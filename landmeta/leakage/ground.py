@@ -75,6 +75,7 @@ class Ground:
         found = np.isfinite(corners).all(axis=(1, 2))
         self.located: Ids = np.flatnonzero(found)
         self.lost: Ids = has[~found[has]]
+        corners[~found] = np.nan
         self._centre = corners.mean(axis=1)
         radius = np.linalg.norm(corners - self._centre[:, None], axis=2).max(axis=1)
         self._radius = radius + radius**2 / _EARTH  # edges may bulge between the corners
