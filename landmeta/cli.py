@@ -16,6 +16,7 @@ import landmeta
 from data_prep.cli import app as prepare
 from landmeta.errors import ConfigError, LandmetaError
 from landmeta.verbs.check import check
+from landmeta.verbs.show import show
 
 
 class _Program(TyperGroup):
@@ -84,6 +85,7 @@ def program(
 
 app.add_typer(prepare, name="prepare")
 app.command()(check)
+app.command()(show)
 
 
 class Device(StrEnum):

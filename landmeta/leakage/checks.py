@@ -90,7 +90,7 @@ def check_ground(taskset: TaskSet, ground: Ground, buffer: float) -> Check:
     else:
         said = f"no tile overlaps one of another split; {located} of {count} tiles have a place"
         said += f"; different splits are at least {buffer:g} m apart" if buffer else ""
-    return found.check("ground", said, located=located, buffer=buffer)
+    return found.check("ground", said, located=located)
 
 
 def _between_splits(ground: Ground, split: NDArray[np.object_], buffer: float) -> Iterator[Near]:

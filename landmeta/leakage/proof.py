@@ -73,6 +73,9 @@ class Proof(BaseModel):
     """Metres that the splits must be apart."""
     data: str
     """SHA-256 of what was checked, see `fingerprint`."""
+    tiles: int
+    located: int
+    """Tiles, and how many of them have a place on the Earth."""
     checks: tuple[Check, ...]
     version: str = landmeta.__version__
 
@@ -80,11 +83,19 @@ class Proof(BaseModel):
         """The checks that found leakage."""
         return [check for check in self.checks if not check.passed]
 
+    def verdict(self) -> str:
+        """In some words, no stronger than what could be checked."""
+        if not self.passed:
+            return "LEAKAGE"
+        if self.located == self.tiles:
+            return "no leakage found"
+        which = f"{self.tiles - self.located} tiles have" if self.located else "the tiles have"
+        return f"no leakage found as far as images tell: {which} no georeference"
+
     def text(self, most: int = 5) -> str:
         """For people: a line a check, and `most` of the offences of each."""
-        verdict = "no leakage found" if self.passed else "LEAKAGE"
         apart = f", splits at least {self.buffer:g} m apart" if self.buffer else ""
-        lines = [f"proof: {verdict}{apart}"]
+        lines = [f"proof: {self.verdict()}{apart}"]
         for check in self.checks:
             lines.append(f"  {'ok  ' if check.passed else 'FAIL'} {check.name}: {check.said}")
             lines += [f"         {offence.text()}" for offence in check.offences[:most]]

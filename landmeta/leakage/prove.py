@@ -51,7 +51,14 @@ def prove(taskset: TaskSet, *, buffer: float = 0.0, workers: int = 2, quiet: boo
         check_seasons(taskset),
     )
     passed = all(check.passed for check in checks)
-    return Proof(passed=passed, buffer=buffer, data=data, checks=checks)
+    return Proof(
+        passed=passed,
+        buffer=buffer,
+        data=data,
+        tiles=len(taskset),
+        located=len(ground.located),
+        checks=checks,
+    )
 
 
 def prove_folder(
