@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,9 @@ def show(taskset: TaskSet, out: Path, *, overwrite: bool = False, quiet: bool = 
         WriteFailed: the disk is full or not writable.
     """
     refuse_existing(out, overwrite)
-    split_of = {task: split for split in SPLITS for task in taskset.tasks(split)}
+    split_of = {
+        task: split for split in SPLITS for task in sorted(taskset.tasks(split), key=_by_number)
+    }
     tasks = list(split_of)
     shares = class_shares(taskset, tasks)
     count, side = sheet_size(len(tasks))
@@ -117,6 +120,12 @@ def show(taskset: TaskSet, out: Path, *, overwrite: bool = False, quiet: bool = 
         version=landmeta.__version__,
     )
     write_text(out, page, overwrite=overwrite)
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Sorts "10" after "9"."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 LOOK_CAPTION = (
