@@ -97,6 +97,12 @@ def _summarise(taskset: TaskSet) -> None:
     if proof is not None:
         console.print(proof.text())
     console.print(f"written to {taskset.folder}")
+    if proof is not None and not proof.passed:
+        console.print(
+            f"next: choose other splits, for training will refuse this set; 'landmeta check "
+            f"{taskset.folder}' tells which tiles leak"
+        )
+        return
     console.print(
         f"next: put 'taskset: {taskset.folder}' into a configuration, then 'landmeta train CONFIG'"
     )

@@ -74,8 +74,9 @@ def prepare(
     kept: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     meta = source.meta.model_copy(deep=True)
-    reading = in_order(Attempt(source.cut, _region), source.parts, workers or default_workers())
-    proving = partial(prove_folder, buffer=buffer, quiet=quiet)
+    workers = workers or default_workers()
+    reading = in_order(Attempt(source.cut, _region), source.parts, workers)
+    proving = partial(prove_folder, buffer=buffer, workers=workers, quiet=quiet)
     with (
         create_taskset(out, meta, overwrite=overwrite, last=proving) as writer,
         Progress(*columns, disable=quiet) as progress,

@@ -291,4 +291,5 @@ def test_prepare_ends_with_the_proof(tmp_path):
     result = prepare(root, tmp_path / "far", "--buffer", 10_000)
     assert result.exit_code == 0
     assert "proof: LEAKAGE" in result.output
+    assert "training will refuse this set" in result.output
     assert not read_proof(tmp_path / "far").passed
