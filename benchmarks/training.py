@@ -31,6 +31,7 @@ import landmeta.train as training
 from landmeta import distributed
 from landmeta.config import TrainConfig
 from landmeta.device import choose_device, describe
+from landmeta.leakage.prove import prove_folder
 from landmeta.legend import find_legend
 from landmeta.losses import to_batch
 from landmeta.meta.inner import gradient
@@ -76,7 +77,9 @@ def make_tiles(folder: Path, tile: int) -> TaskSet:
         tile_size=tile,
         dtype="uint16",
     )
-    return write_taskset(folder, meta, tiles)
+    taskset = write_taskset(folder, meta, tiles)
+    prove_folder(folder, quiet=True)
+    return taskset
 
 
 def measure(config: TrainConfig) -> Figures:

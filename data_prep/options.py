@@ -32,6 +32,9 @@ def _common(
         float,
         typer.Option(min=0, help="Unreadable images to put up with: a share below 1, or a number."),
     ] = 0.01,
+    buffer: Annotated[
+        float, typer.Option(min=0, help="Metres that tiles of different splits must be apart.")
+    ] = 0.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = (
         False
     ),
@@ -77,6 +80,7 @@ def _prepare(source: Source, out: Path, quiet: bool, **options: Any) -> None:  #
 
 def _summarise(taskset: TaskSet) -> None:
     """Say what was written, where it is, and what comes next."""
+    from landmeta.leakage.proof import read_proof
     from landmeta.taskset import SPLITS
 
     meta = taskset.meta
@@ -93,7 +97,16 @@ def _summarise(taskset: TaskSet) -> None:
     console.print("classes: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
     for note in meta.notes:
         console.print(note if note.startswith("warning: ") else f"note: {note}")
+    proof = read_proof(taskset.folder)
+    if proof is not None:
+        console.print(proof.text())
     console.print(f"written to {taskset.folder}")
+    if proof is not None and not proof.passed:
+        console.print(
+            f"next: choose other splits, for training will refuse this set; 'landmeta check "
+            f"{taskset.folder}' tells which tiles leak"
+        )
+        return
     verb = "train" if taskset.tasks("train") else "compare"
     console.print(
         f"next: put 'taskset: {taskset.folder}' into a configuration, then 'landmeta {verb} CONFIG'"

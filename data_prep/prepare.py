@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, astuple, fields, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from data_prep.survey import Survey, check_room, settings, survey
 from data_prep.workplace import Entry, Workplace, failed, sync, workplace
 from landmeta.atomic import refuse_existing
 from landmeta.errors import EmptyRegion
+from landmeta.leakage.prove import prove_folder
 from landmeta.taskset import TaskSet, TaskSetWriter
 
 MAX_UNREADABLE = 0.01
@@ -42,6 +44,7 @@ def prepare(
     workers: int | None = None,
     dask: str | None = None,
     max_unreadable: float = MAX_UNREADABLE,
+    buffer: float = 0.0,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> TaskSet:
@@ -51,6 +54,8 @@ def prepare(
     and taken up again by the same call. Larger sources are read by processes, which import the
     calling program anew: a script needs its ``if __name__ == "__main__":``.
 
+    The task set ends with the proof that its splits do not leak, or with what leaks.
+
     Args:
         source: from a reader.
         out: folder of the task set. It appears when it is whole; until then the work is in a
@@ -59,6 +64,7 @@ def prepare(
         dask: address of the scheduler of a Dask cluster, whose workers read and cut instead.
         max_unreadable: images that may be set aside as unreadable: a share below 1, or a number.
             They are listed in ``unreadable.csv`` in the set.
+        buffer: metres that tiles of different splits must be apart.
         overwrite: replace `out` if it exists, and unfinished work for it of other settings.
         quiet: say nothing.
 
@@ -76,7 +82,8 @@ def prepare(
     console = None if quiet else Console(markup=False, highlight=False, soft_wrap=True)
     found = survey(source)
     with workplace(out, settings(source, found), overwrite) as place:
-        run = _Run(source, found, place, max_unreadable)
+        proving = partial(prove_folder, buffer=buffer, quiet=quiet)
+        run = _Run(source, found, place, max_unreadable, proving)
         try:
             run.take_up(console)
             work, count = CutAndEncode.of(source), workers or default_workers()
@@ -105,9 +112,14 @@ class _Run:
     """One start of the work: what was done before, what it does, and its end."""
 
     def __init__(
-        self, source: Source, found: Survey, place: Workplace, max_unreadable: float
+        self,
+        source: Source,
+        found: Survey,
+        place: Workplace,
+        max_unreadable: float,
+        prove: Callable[[Path], object],
     ) -> None:
-        self._source, self._found, self._place = source, found, place
+        self._source, self._found, self._place, self._prove = source, found, place, prove
         self._max_unreadable = max_unreadable
         self._bad: dict[str, Unreadable] = {}
         self._untold: list[Unreadable] = []
@@ -240,6 +252,7 @@ class _Run:
             self._writer.close()
             if self._source.finish is not None:
                 self._source.finish(TaskSet(self._place.taskset))
+            self._prove(self._place.taskset)
             for path in self._unsafe_files():
                 sync(path)
             self._place.finish(overwrite)

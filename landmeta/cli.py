@@ -17,10 +17,12 @@ from data_prep.cli import app as prepare
 from landmeta.errors import LandmetaError
 from landmeta.verbs.adapt import adapt
 from landmeta.verbs.assess import assess
+from landmeta.verbs.check import check
 from landmeta.verbs.options import Device, On, Overwrite, Quiet
 from landmeta.verbs.predict import predict
 from landmeta.verbs.report import report
 from landmeta.verbs.sample import sample
+from landmeta.verbs.show import show
 from landmeta.verbs.studio import studio
 from landmeta.verbs.suggest import suggest
 
@@ -90,6 +92,8 @@ def program(
 
 
 app.add_typer(prepare, name="prepare")
+app.command()(check)
+app.command()(show)
 app.command()(studio)
 app.command()(report)
 
@@ -109,6 +113,12 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="NAME=VALUE or SECTION.NAME=VALUE in place of the file's."),
 ]
+AllowLeakage = Annotated[
+    bool,
+    typer.Option(
+        "--allow-leakage", help="Take a task set that is not proved free of leakage; recorded."
+    ),
+]
 
 
 @app.command()
@@ -119,6 +129,7 @@ def train(
     ] = False,
     changes: Changes = None,
     device: ConfigDevice = None,
+    allow_leakage: AllowLeakage = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network by the method that the configuration names (docs/methods.md)."""
@@ -128,6 +139,8 @@ def train(
     settings = read_config(config, TrainConfig, changes or [])
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
+    if allow_leakage:
+        settings = settings.model_copy(update={"allow_leakage": True})
     path = run(settings, resume=resume, quiet=quiet)
     if os.environ.get("RANK", "0") != "0":  # torchrun's first process speaks for all
         return
@@ -144,7 +157,11 @@ app.command()(predict)
 
 @app.command()
 def compare(
-    config: Config, changes: Changes = None, device: ConfigDevice = None, quiet: Quiet = False
+    config: Config,
+    changes: Changes = None,
+    device: ConfigDevice = None,
+    allow_leakage: AllowLeakage = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare trained networks on regions none has seen: same labels, same query tiles."""
     from landmeta.compare import compare as run
@@ -153,6 +170,8 @@ def compare(
     settings = read_config(config, CompareConfig, changes or [])
     if device is not None:
         settings = settings.model_copy(update={"device": device.value})
+    if allow_leakage:
+        settings = settings.model_copy(update={"allow_leakage": True})
     found = run(settings, quiet=quiet)
     _tell(found.text())
     _tell(f"written to {found.folder}; open {found.folder / 'report.html'}")
@@ -166,6 +185,7 @@ def search(
     ] = False,
     changes: Changes = None,
     device: ConfigDevice = None,
+    allow_leakage: AllowLeakage = False,
     quiet: Quiet = False,
 ) -> None:
     """Search for the network that a method learns best with, by short trainings."""
@@ -175,6 +195,9 @@ def search(
     settings = read_config(config, SearchConfig, changes or [])
     if device is not None:
         own = (*settings.changes, f"device={device.value}")
+        settings = settings.model_copy(update={"changes": own})
+    if allow_leakage:
+        own = (*settings.changes, "allow_leakage=true")
         settings = settings.model_copy(update={"changes": own})
     path = run(settings, resume=resume, quiet=quiet)
     _tell(f"written to {path}; all trials are in {path.with_name('trials.csv')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from landmeta.errors import CannotAdapt, ConfigError
 from landmeta.evaluate import read_episode
 from landmeta.findings import Comparison, Facts, find
 from landmeta.judge import NOTHING, Refusals, judge
+from landmeta.leakage.proof import demand_proof, proof_text
 from landmeta.legend import IGNORE, Labels
 from landmeta.pictures import plot_region
 from landmeta.report import write_report
@@ -42,6 +44,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
 
     Raises:
         OutputExists: `config.out` exists.
+        LeakyTaskSet: the task set is not proved free of leakage and the config does not allow it.
         ConfigError: the reference is not among the methods.
         CheckpointMismatch: a checkpoint was made for other bands or classes.
         TooFewTiles: a region has fewer tiles than the most shots plus one.
@@ -54,6 +57,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
             remedy="name one of the checkpoints, variants or baselines as reference",
         )
     taskset = TaskSet(config.taskset)
+    proof = demand_proof(taskset, allow_leakage=config.allow_leakage)
     device = choose_device(config.device)
     most = max(1, *config.shots, config.curve_shots if config.curve else 0)
     sampler = EpisodeSampler(
@@ -73,12 +77,16 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Comparison:
             shots=_picture_shots(config),
             curve_shots=config.curve_shots,
         )
-        _write(found, config, pd.DataFrame(rows.curve), device)
+        _write(found, config, pd.DataFrame(rows.curve), device, proof)
     return replace(found, folder=config.out)
 
 
 def _write(
-    found: Comparison, config: CompareConfig, curve: pd.DataFrame, device: torch.device
+    found: Comparison,
+    config: CompareConfig,
+    curve: pd.DataFrame,
+    device: torch.device,
+    proof: Mapping[str, Any],
 ) -> None:
     folder = found.folder
     found.results.to_csv(folder / "results.csv", index=False)
@@ -99,6 +107,7 @@ def _write(
             "regions": f"{found.results['task'].nunique()} of the {config.split} split",
             "support draws": str(config.draws),
             "device": describe(device),
+            "proof against leakage": proof_text(proof),
         },
     )
 

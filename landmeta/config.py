@@ -114,6 +114,8 @@ class TrainConfig(MethodSettings):
     tensorboard: bool = False
     model: UNetConfig = UNetConfig()
     episodes: EpisodeConfig = EpisodeConfig()
+    allow_leakage: bool = False
+    """Train on a task set that is not proved free of leakage; the checkpoint remembers it."""
     batch: Positive = 16
     """Tiles per step of supervised pretraining."""
     outer: OuterConfig = OuterConfig()
@@ -180,6 +182,8 @@ class CompareConfig(Section):
     """Name of a method to its checkpoint."""
     variants: dict[str, Variant] = Field(default_factory=dict)
     """Name to another way to adapt one of the checkpoints."""
+    allow_leakage: bool = False
+    """Compare on a task set that is not proved free of leakage; the report says so."""
     baselines: tuple[BaselineName, ...] = ()
     """Methods without a checkpoint, which learn from the region's labelled tiles alone."""
     reference: str = "pretrain"

@@ -75,6 +75,10 @@ class CannotAdapt(LandmetaError):
     """A method cannot do what is asked of it, such as to map without labels what it must learn."""
 
 
+class LeakyTaskSet(LandmetaError):
+    """The splits of a task set share places or images, or nobody has proved that they do not."""
+
+
 class OutputExists(LandmetaError):
     """The output is already there and overwriting was not asked for."""
 

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from landmeta.legend import IGNORE, Labels, Legend
 
-_TRUE_COLOUR = (("R", "G", "B"), ("S2_B4", "S2_B3", "S2_B2"), ("B04", "B03", "B02"))
+_TRUE_COLOUR = (
+    ("R", "G", "B"),
+    ("red", "green", "blue"),
+    ("S2_B4", "S2_B3", "S2_B2"),
+    ("B04", "B03", "B02"),
+)
 COLUMNS = 8
 """Pictures in a row at most."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -301,9 +301,19 @@ def _native_bounds(tile: SourceTile) -> tuple[float, float, float, float]:
 
 @contextmanager
 def create_taskset(
-    folder: Path, meta: TaskSetMeta, *, overwrite: bool = False
+    folder: Path,
+    meta: TaskSetMeta,
+    *,
+    overwrite: bool = False,
+    last: Callable[[Path], object] = lambda folder: None,
 ) -> Iterator[TaskSetWriter]:
     """Write a task set; the folder appears when the block ends well, or not at all.
+
+    Args:
+        folder: of the task set.
+        meta: of the task set.
+        overwrite: replace the folder if it exists.
+        last: called with the folder when all is written, before it gets its name.
 
     Raises:
         OutputExists: the folder exists and `overwrite` is False.
@@ -316,6 +326,7 @@ def create_taskset(
         yield writer
         writer.close()
         shutil.rmtree(rows)
+        last(temporary)
 
 
 def write_taskset(
@@ -486,18 +497,28 @@ class TaskSet:
         Raises:
             UnreadableFile: an array of the set is truncated or damaged.
         """
+        size = self.meta.tile_size
+        label = np.empty((len(ids), size, size), np.uint8)
+        for i, tile in enumerate(np.asarray(ids).tolist()):
+            label[i] = self._tile(self._labels, tile)
+        return Tiles(self.read_images(ids), label)
+
+    def read_images(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read tiles without their labels: physical values (tile, band, row, col), NaN not valid.
+
+        Raises:
+            UnreadableFile: an array of the set is truncated or damaged.
+        """
         scale = np.array([b.scale for b in self.meta.bands], np.float32)[:, None, None]
         offset = np.array([b.offset for b in self.meta.bands], np.float32)[:, None, None]
         shares = self._valid_shares
         size = self.meta.tile_size
         image = np.empty((len(ids), len(self.meta.bands), size, size), np.float32)
-        label = np.empty((len(ids), size, size), np.uint8)
         for i, tile in enumerate(np.asarray(ids).tolist()):
             image[i] = self._tile(self._images, tile).astype(np.float32) * scale + offset
-            label[i] = self._tile(self._labels, tile)
             if shares[tile] < 1:
                 image[i][~self._tile(self._valid, tile)] = np.nan
-        return Tiles(image, label)
+        return image
 
     def _tile(self, array: ZarrArray, tile: int) -> NDArray[Any]:
         key = (str(array.store_path), tile)
@@ -523,17 +544,22 @@ class TaskSet:
         return pd.Series(counts, index=list(self.legend.names))
 
 
-def overlapping(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of two sets of bounds (n, 4) and (m, 4) overlap by more than an edge; shape (n, m).
+SLACK = 1e-3
+"""Tiles may overlap by this share of the smaller one's width: that is rounding."""
 
-    A thousandth of the smaller tile's width is allowed for rounding.
-    """
-    a, b = first[:, None], second[None, :]
+
+def overlapping(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of two sets of bounds (n, 4) and (m, 4) overlap by more than an edge; shape (n, m)."""
+    return overlap(first[:, None], second[None, :])
+
+
+def overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which bounds (…, 4) overlap by more than an edge, pair by pair."""
     width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-    slack = 1e-3 * np.minimum(a[..., 2] - a[..., 0], b[..., 2] - b[..., 0])
-    overlap: NDArray[np.bool_] = (width > slack) & (height > slack)
-    return overlap
+    slack = SLACK * np.minimum(a[..., 2] - a[..., 0], b[..., 2] - b[..., 0])
+    found: NDArray[np.bool_] = (width > slack) & (height > slack)
+    return found
 
 
 def tile_windows(width: int, height: int, size: int) -> list[tuple[int, int, int, int]]:

@@ -18,11 +18,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,7 @@ from landmeta.errors import (
 )
 from landmeta.evaluate import confusion_on, read_episode
 from landmeta.initial import Start, start_from
+from landmeta.leakage.proof import demand_proof
 from landmeta.learners import Learner, MetaLearner, Work, make_learner
 from landmeta.losses import pinned, to_batch
 from landmeta.memory import refuse_what_will_not_fit, room_for_tiles
@@ -92,6 +94,7 @@ def train(
 
     Raises:
         OutputExists: the run's folder exists and `resume` is False.
+        LeakyTaskSet: the task set is not proved free of leakage and the config does not allow it.
         ConfigError, TooFewTiles, EmptyRegion: the task set cannot give what the config asks.
         SourceNotFound: the weights to start from are not there or cannot be fetched.
         CheckpointMismatch: `init` or the state to resume was made for something else.
@@ -103,11 +106,12 @@ def train(
     device = choose_device(config.device)
     with distributed.together(device):
         taskset = TaskSet(config.taskset)
+        proof = demand_proof(taskset, allow_leakage=config.allow_leakage)
         resume = resume or _started_by_this_launch(config.out)
         if distributed.is_first() and not resume:
             remedy = "go on with it by --resume, or name another folder as 'out'"
             refuse_existing(config.out, overwrite=False, remedy=remedy)
-        run = _Run(config, taskset, *_initial(config, taskset), device)
+        run = _Run(config, taskset, *_initial(config, taskset), device, proof)
         with _resumable(config.out):
             if distributed.is_first():
                 _open_folder(config, run, resume)
@@ -170,7 +174,8 @@ def _check_same_config(config: TrainConfig) -> None:
     if not path.is_file():
         return
     before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(config.model_dump_json())
-    changed = [k for k in now if k != "device" and before.get(k) != now[k]]
+    free = ("device", "allow_leakage")
+    changed = [k for k in now if k not in free and before.get(k) != now[k]]
     if changed:
         raise ConfigError(
             f"cannot be resumed with another {', '.join(changed)}: it was "
@@ -233,8 +238,10 @@ class _Run:
         method: Method,
         start: Start,
         device: torch.device,
+        proof: Mapping[str, Any],
     ) -> None:
         self.config, self.taskset, self.device = config, taskset, device
+        self.proof = proof
         self.start = start.note
         self.method = method
         method.to(device)
@@ -498,6 +505,7 @@ class _Run:
             provenance={
                 "taskset": data.source,
                 "training_regions": data.splits.get("train", []),
+                "leakage": self.proof,
                 "config": json.loads(config.model_dump_json()),
                 "start": self.start,
                 "step": self.step,

@@ -9,6 +9,7 @@ from affine import Affine
 from landmeta.adaptation import NO_ADAPTATION
 from landmeta.checkpoint import CheckpointMeta, save_checkpoint
 from landmeta.config import TrainConfig
+from landmeta.leakage.prove import prove_folder
 from landmeta.legend import Legend
 from landmeta.methods import MethodSettings, make_method
 from landmeta.model import UNetConfig
@@ -61,7 +62,9 @@ def tiny_taskset(folder: Path, *, tiles: int = 8, overlap: bool = False) -> Task
         tile_size=TILE,
         dtype="uint8",
     )
-    return write_taskset(folder, meta, made)
+    taskset = write_taskset(folder, meta, made)
+    prove_folder(folder, quiet=True)
+    return taskset
 
 
 def untrained(

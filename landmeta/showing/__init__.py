@@ -1,0 +1,1 @@
+"""One page on which a person sees what the tasks of a task set are."""
