@@ -142,12 +142,12 @@ def open_image(
         image = Image(dataset, header, bands, notes)
         if image.grid.crs is None:
             notes.append(f"{path} has no coordinate reference system; its map cannot have one")
-        with _few_blocks_kept(dataset):
+        with few_blocks_kept(dataset):
             yield image
 
 
 @contextmanager
-def _few_blocks_kept(dataset: rasterio.DatasetReader) -> Iterator[None]:
+def few_blocks_kept(dataset: rasterio.DatasetReader) -> Iterator[None]:
     """Have GDAL keep three rows of blocks, enough for who reads from the top down.
 
     By itself it keeps decoded blocks until they take 5 % of the machine's memory.
