@@ -136,6 +136,12 @@ def assess(
         done = as_stated(points, land, found, Kind(design), reference, post_stratify=post_stratify)
         source = "user's statement"
     else:
+        if not Path(design).is_file():
+            raise ConfigError(
+                f"--design {design!r} is neither {', '.join(Kind)} nor a file",
+                remedy="say how the points were drawn, or name the file that 'landmeta sample' "
+                "wrote beside them",
+            )
         told = read_design(Path(design))
         if cluster is not None:
             raise ConfigError(

@@ -438,7 +438,7 @@ def test_bad_references_are_named(world):
     (folder / "junk.gpkg").write_bytes(b"no database" * 100)
     with pytest.raises(UnreadableFile):
         run(folder, "junk.gpkg")
-    for option in ({"post_stratify": True}, {"cluster": "id"}):
+    for option in ({"post_stratify": True}, {"cluster": "id"}, {"design": "random"}):
         with pytest.raises(ConfigError):
             run(folder, "points.gpkg", **option)
 
