@@ -25,6 +25,7 @@ from rich.progress import (
 
 from landmeta.errors import CheckpointMismatch, ConfigError, MissingCRS
 from landmeta.legend import IGNORE, Legend
+from landmeta.location import name_of
 from landmeta.raster import Image, Layer, RowWriter, open_image, write_layers
 from landmeta.taskset import Band
 from landmeta.windows import Axis, Strip, cut, pad_by_mirror
@@ -264,7 +265,7 @@ def _map_windows(
         ThreadPoolExecutor(1, "write") as writer,
     ):
         total = len(rows) * len(cols)
-        bar = progress.add_task(f"mapping {image.path.name}", total=total)
+        bar = progress.add_task(f"mapping {name_of(image.path)}", total=total)
         writing: Future[None] = writer.submit(lambda: None)
         for item in _ahead(_batches(image, rows, cols, batch), reader):
             probabilities = _classify(classifier, item.images)
