@@ -22,8 +22,8 @@ import pandas as pd
 import torch
 
 import landmeta
+from data_prep.prepare import prepare
 from data_prep.rasters import rasters
-from data_prep.source import prepare
 from landmeta.checkpoint import load_checkpoint
 from landmeta.compare import compare
 from landmeta.config import CompareConfig, TrainConfig, read_config

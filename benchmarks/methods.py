@@ -36,8 +36,8 @@ import torch
 from few_shot import ROOT, Fold, folds, per_region
 
 import landmeta
+from data_prep.prepare import prepare
 from data_prep.sen12ms import sen12ms
-from data_prep.source import prepare
 from data_prep.synthetic import write_sen12ms
 from landmeta.budget import PassCounter
 from landmeta.checkpoint import load_checkpoint

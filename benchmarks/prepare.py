@@ -37,9 +37,10 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from data_prep.deepglobe import deepglobe
 from data_prep.parallel import default_workers
+from data_prep.prepare import prepare
 from data_prep.rasters import rasters
 from data_prep.sen12ms import sen12ms
-from data_prep.source import Source, prepare
+from data_prep.source import Source
 from data_prep.synthetic import write_deepglobe, write_sen12ms
 from landmeta.legend import IGBP_SIMPLIFIED, IGNORE
 from landmeta.tables import Table
@@ -84,7 +85,7 @@ def _deflate(path: Path, out: Path, bands: list[int] | None) -> None:
 def source(root: Path, name: str, workers: int, tile: int = 128) -> Source:
     """Ready to be prepared."""
     if name == "sen12ms":
-        return sen12ms(root / name, tile=tile, workers=workers)
+        return sen12ms(root / name, tile=tile)
     if name == "scenes":
         return rasters(
             root / name,
@@ -92,7 +93,6 @@ def source(root: Path, name: str, workers: int, tile: int = 128) -> Source:
             labels="{region}/{name}_label.tif",
             legend=IGBP_SIMPLIFIED,
             tile=tile,
-            workers=workers,
         )
     return deepglobe(root / name, tile=tile, split="random", k=5, workers=workers)
 
@@ -144,7 +144,7 @@ def measure(root: Path, name: str, workers: int, repeats: int) -> Figures:
     files, out = raw_files(root, name), root / "taskset"
 
     def prepared() -> None:
-        prepare(source(root, name, workers), out, quiet=True)
+        prepare(source(root, name, workers), out, workers=workers, quiet=True)
 
     shutil.rmtree(out, ignore_errors=True)
     prepared()
@@ -216,7 +216,7 @@ def prepare_and_tell(root: Path, patches: int, workers: int) -> Figures:
                 target.with_name(f"{stem}_p{again}.tif").hardlink_to(path)
         chosen = source(Path(folder), "sen12ms", workers, tile=64)
         with PeakMemory() as memory:
-            made = prepare(chosen, Path(folder) / "taskset", quiet=True)
+            made = prepare(chosen, Path(folder) / "taskset", workers=workers, quiet=True)
         return {
             "workers": workers,
             "files": len(raw_files(Path(folder), "sen12ms")),

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from data_prep.options import prepares
 from data_prep.parallel import default_workers
 from landmeta.errors import ConfigError
 
 if TYPE_CHECKING:
     from data_prep.sen12ms_splits import Season
     from data_prep.source import Source
-    from landmeta.taskset import TaskSet
 
 app = typer.Typer(no_args_is_help=True, help="Turn raw imagery with labels into a task set.")
 
@@ -43,72 +42,60 @@ class DeepglobeSplit(StrEnum):
 
 
 Root = Annotated[Path, typer.Argument(help="Folder of the raw data.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the task set to write.")]
 Tile = Annotated[int, typer.Option(min=8, help="Side of a tile in pixels.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")]
 Seed = Annotated[int, typer.Option(help="Of everything drawn at random.")]
 Bands = Annotated[str | None, typer.Option(help="Names of the bands, comma between; order counts.")]
 MinLabelled = Annotated[
     float, typer.Option(min=0, max=1, help="Least share of labelled pixels of a tile.")
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads that read.", show_default="one a core, at most 8"),
-]
+Workers = int | None
+"""Of the shared options; for readers that have work for them before the source is made."""
 HeldOut = Annotated[
     str, typer.Option(help="Names of regions, comma between, or a share of them to draw.")
 ]
 
 
 @app.command()
+@prepares
 def earth(
-    out: Out,
     tile: Tile = 64,
     ndvi: Annotated[
         bool, typer.Option("--ndvi/--rgb", help="Five bands (84 MB to fetch) or RGB (32 MB).")
     ] = True,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Source:
     """A real sample of the whole Earth: 57 regions at 0.05 degree, fetched once and cached."""
     from data_prep.earth import earth as read
 
-    _prepare(read(tile=tile, ndvi=ndvi), out, overwrite, quiet)
+    return read(tile=tile, ndvi=ndvi)
 
 
 @app.command()
+@prepares
 def sen12ms(
     root: Root,
-    out: Out,
     tile: Tile = 128,
     bands: Bands = None,
     split: Annotated[Sen12msSplit, typer.Option()] = Sen12msSplit.fewshot,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many tiles a task.")] = None,
     seed: Seed = 0,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Source:
     """SEN12MS as its archives unpack: ROOT/ROIs1158_spring/s2_63/….tif and so on."""
     from data_prep.sen12ms import sen12ms as read
 
-    source = read(
+    return read(
         root,
         bands=_names(bands),
         tile=tile,
         split=split.value,
         limit=limit,
         seed=seed,
-        workers=workers or default_workers(),
     )
-    _prepare(source, out, overwrite, quiet)
 
 
 @app.command()
+@prepares
 def deepglobe(
     root: Root,
-    out: Out,
     tile: Tile = 256,
     split: Annotated[
         DeepglobeSplit, typer.Option(help="Regions of images that look alike, or of any images.")
@@ -119,13 +106,11 @@ def deepglobe(
     test: HeldOut = "0.2",
     seed: Seed = 0,
     workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Source:
     """DeepGlobe land cover: ROOT/{id}_sat.jpg with {id}_mask.png."""
     from data_prep.deepglobe import deepglobe as read
 
-    source = read(
+    return read(
         root,
         tile=tile,
         k=k,
@@ -136,13 +121,12 @@ def deepglobe(
         seed=seed,
         workers=workers or default_workers(),
     )
-    _prepare(source, out, overwrite, quiet)
 
 
 @app.command()
+@prepares
 def rasters(
     root: Root,
-    out: Out,
     images: Annotated[
         str, typer.Option(help="Template of the images, as '{region}/images/{name}.jpg'.")
     ],
@@ -165,15 +149,12 @@ def rasters(
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     seed: Seed = 0,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Source:
     """Any folder of images with label rasters: GeoTIFF, JPEG or PNG, ids or colours."""
     from data_prep.rasters import rasters as read
     from landmeta.legend import find_legend
 
-    source = read(
+    return read(
         root,
         images=images,
         labels=labels,
@@ -186,9 +167,7 @@ def rasters(
         val=_held_out(val),
         test=_held_out(test),
         seed=seed,
-        workers=workers or default_workers(),
     )
-    _prepare(source, out, overwrite, quiet)
 
 
 @app.command()
@@ -234,38 +213,6 @@ def synthetic(
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {root}")
     console.print(f"next: landmeta prepare {layout.value} {root} --out DIR")
-
-
-def _prepare(source: Source, out: Path, overwrite: bool, quiet: bool) -> None:
-    from data_prep.source import prepare
-
-    taskset = prepare(source, out, overwrite=overwrite, quiet=quiet)
-    if not quiet:
-        _summarise(taskset)
-
-
-def _summarise(taskset: TaskSet) -> None:
-    """Say what was written, where it is, and what comes next."""
-    from landmeta.taskset import SPLITS
-
-    meta = taskset.meta
-    table = Table("split", "tasks", "tiles", box=None, pad_edge=False)
-    for split in SPLITS:
-        tiles = len(taskset.split_ids(split))
-        table.add_row(split, str(len(taskset.tasks(split))), str(tiles))
-    pixels = taskset.class_pixels(range(len(taskset)))
-    shares = pixels / max(1, pixels.sum())
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
-    size = f"{meta.tile_size} × {meta.tile_size} pixels"
-    console.print(f"{len(taskset)} tiles of {size}, bands: {', '.join(taskset.bands)}")
-    console.print("classes: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
-    for note in meta.notes:
-        console.print(f"note: {note}")
-    console.print(f"written to {taskset.folder}")
-    console.print(
-        f"next: put 'taskset: {taskset.folder}' into a configuration, then 'landmeta train CONFIG'"
-    )
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,17 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from data_prep.pairs import Pair
-from data_prep.parallel import in_order
+from data_prep.quarantine import Attempt, Unreadable, refuse, sort_out
+from data_prep.source import Cut, Source
 from landmeta.errors import EmptyRegion
-from landmeta.imagery import Header, open_raster, read_image, read_label
+from landmeta.imagery import (
+    Header,
+    check_same_grid,
+    open_raster,
+    read_header,
+    read_image,
+    read_label,
+)
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.taskset import SourceTile, Split, TaskSetMeta, tile_windows
 
@@ -67,12 +76,7 @@ def grid_notes(headers: Sequence[Header]) -> list[str]:
     return notes
 
 
-def count_strips(headers: Sequence[Header], tile: int) -> int:
-    """How many strips `cut_pairs` yields."""
-    return sum(h.height // tile for h in headers if h.width >= tile)
-
-
-def cut_pairs(
+def pair_source(
     root: Path,
     pairs: Sequence[Pair],
     headers: Sequence[Header],
@@ -81,12 +85,12 @@ def cut_pairs(
     *,
     min_labelled: float,
     read: ReadLabel = read_label,
-    workers: int = 1,
-) -> Generator[list[SourceTile]]:
-    """Yield, strip by strip, the tiles with enough labels.
+    unreadable: Sequence[Unreadable] = (),
+) -> Source:
+    """The source that cuts images with labels into tiles and keeps those with enough labels.
 
-    A pixel is labelled only where at least one band has data. How many tiles were left out is
-    noted in `meta` at the end.
+    A pixel is labelled only where at least one band has data. While it is cut, `UnknownClass` is
+    raised for a label value that the legend lacks.
 
     Args:
         root: folder that the tiles' sources are told relative to.
@@ -95,37 +99,45 @@ def cut_pairs(
         meta: of the task set; says tile size, dtype and legend.
         splits: split of each region.
         min_labelled: least share of labelled pixels; a tile without any is left out in any case.
-        read: reads the labels of a window.
-        workers: threads that read and cut; how many changes nothing in the result.
-
-    Raises:
-        UnreadableFile: a file is damaged.
-        UnknownClass: a label value that the legend lacks.
-        EmptyRegion: a region got no tile; raised at the end.
+        read: reads the labels of a window; a function of a module, so that it pickles.
+        unreadable: files that were already found damaged.
     """
-    kept = dict.fromkeys((pair.region for pair in pairs), 0)
-    cut = 0
     parts = [
         part
         for pair, header in zip(pairs, headers, strict=True)
-        for part in _parts(pair, header, meta.tile_size)
+        for part in _parts(pair, header, splits[pair.region], meta.tile_size)
     ]
-    cutter = _Cutter(root, meta, splits, read)
-    for part, strips in zip(parts, in_order(cutter.cut, parts, workers), strict=True):
-        for tiles in strips:
-            enough = [t for t in tiles if _labelled_share(t.label) >= max(min_labelled, 1e-9)]
-            cut += len(tiles)
-            kept[part.pair.region] += len(enough)
-            yield enough
-    for region, count in kept.items():
-        if not count:
-            raise EmptyRegion(
-                f"region {region!r} has no tile with at least {min_labelled:.0%} labelled pixels",
-                remedy="label more of it, lower that share, or take the region out",
-                path=root,
-            )
-    if left := cut - sum(kept.values()):
-        meta.notes.append(f"{left} tiles with less than {min_labelled:.0%} labels were left out")
+    return Source(
+        meta,
+        parts,
+        _Cutter(root, meta.legend, meta.dtype, meta.tile_size, min_labelled, read),
+        regions=tuple(dict.fromkeys(pair.region for pair in pairs)),
+        why_left_out=f"with less than {min_labelled:.0%} labelled pixels",
+        unreadable=tuple(unreadable),
+    )
+
+
+def readable_pairs(
+    pairs: Sequence[Pair], bands: Sequence[str] | None = None
+) -> tuple[list[Pair], list[Header], list[Unreadable]]:
+    """The pairs whose headers can be read, the headers of their images, and what cannot be read.
+
+    Raises:
+        UnreadableFile: no pair of a region can be read.
+        SizeMismatch: a label is of another size or on another grid than its image.
+        MissingBands: an image lacks a band.
+    """
+
+    def look(pair: Pair) -> Header:
+        header = read_header(pair.image, bands)
+        check_same_grid(header, read_header(pair.label))
+        return header
+
+    sound, headers, bad = sort_out(pairs, map(Attempt(look, lambda pair: pair.region), pairs))
+    left = {pair.region for pair in sound}
+    if lost := [b for b in bad if b.region not in left]:
+        refuse(lost, len(pairs))
+    return sound, headers, bad
 
 
 def _labelled_share(label: Labels) -> float:
@@ -133,21 +145,40 @@ def _labelled_share(label: Labels) -> float:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Some strips of tiles of one image: their first rows."""
+class Strips:
+    """Some strips of tiles of one image: their first rows. A part of the work."""
 
     pair: Pair
     header: Header
+    split: Split
+    size: int
     rows: tuple[int, ...]
+    share: float
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Image and label."""
+        return self.pair.image, self.pair.label
+
+    @property
+    def region(self) -> str:
+        """Of the image."""
+        return self.pair.region
+
+    @property
+    def tiles(self) -> int:
+        """In all strips."""
+        return len(self.rows) * (self.header.width // self.size)
 
 
-def _parts(pair: Pair, header: Header, size: int) -> Iterator[_Part]:
+def _parts(pair: Pair, header: Header, split: Split, size: int) -> Iterator[Strips]:
     windows = tile_windows(header.width, header.height, size)
     rows = sorted({row for _, row, _, _ in windows})
     strip = len(header.bands) * header.width * size * header.dtype.itemsize
     count = max(1, PART // strip)
-    for first in range(0, len(rows), count):
-        yield _Part(pair, header, tuple(rows[first : first + count]))
+    starts = range(0, len(rows), count)
+    for first in starts:
+        yield Strips(pair, header, split, size, tuple(rows[first : first + count]), 1 / len(starts))
 
 
 class _Files(threading.local):
@@ -156,70 +187,82 @@ class _Files(threading.local):
     They stay open from part to part: a photo can only be decoded from its top.
     """
 
-    pair: Pair | None = None
+    key: object = None
     image: rasterio.DatasetReader
     label: rasterio.DatasetReader
 
-    def open(self, pair: Pair) -> None:
-        if pair == self.pair:
-            return
-        self.close()
-        self.image, self.label = open_raster(pair.image), open_raster(pair.label)
-        self.pair = pair
+    def open(self, pair: Pair) -> tuple[rasterio.DatasetReader, rasterio.DatasetReader]:
+        key = [(path, _stamp(path)) for path in (pair.image, pair.label)]
+        if key != self.key:
+            self.close()
+            self.image, self.label = open_raster(pair.image), open_raster(pair.label)
+            self.key = key
+        return self.image, self.label
 
     def close(self) -> None:
-        if self.pair is not None:
+        if self.key is not None:
+            self.key = None
             self.image.close()
             self.label.close()
-            self.pair = None
 
 
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes when another file takes the place of this one, which threads that stay may meet."""
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return ()
+
+
+_FILES = _Files()
+
+
+@dataclass(frozen=True)
 class _Cutter:
-    """Cuts parts of images into tiles, several at a time in threads of their own."""
+    """Cuts parts of images into tiles; several at a time, in threads or processes of their own."""
 
-    def __init__(
-        self, root: Path, meta: TaskSetMeta, splits: Mapping[str, Split], read: ReadLabel
-    ) -> None:
-        self._root, self._meta, self._splits, self._read = root, meta, splits, read
-        self._files = _Files()
+    root: Path
+    legend: Legend
+    dtype: str
+    size: int
+    min_labelled: float
+    read: ReadLabel
 
-    def cut(self, part: _Part) -> list[list[SourceTile]]:
-        """The tiles of each strip."""
-        pair, header, size = part.pair, part.header, self._meta.tile_size
+    def __call__(self, part: Strips) -> Cut:
+        header, size = part.header, self.size
         window = Window(0, part.rows[0], header.width, len(part.rows) * size)
-        self._files.open(pair)
-        pixels, valid = read_image(self._files.image, header, window)
-        label = self._read(self._files.label, self._meta.legend, window)
+        image, label_file = _FILES.open(part.pair)
+        pixels, valid = read_image(image, header, window)
+        label = self.read(label_file, self.legend, window)
         label[~valid.any(axis=0)] = IGNORE
-        pixels = pixels.astype(self._meta.dtype, copy=False)
-        return [self._strip(part, row, pixels, label, valid) for row in part.rows]
+        pixels = pixels.astype(self.dtype, copy=False)
+        tiles = [t for row in part.rows for t in self._strip(part, row, pixels, label, valid)]
+        enough = max(self.min_labelled, 1e-9)
+        kept = [t for t in tiles if _labelled_share(t.label) >= enough]
+        return Cut(kept, left_out=len(tiles) - len(kept))
 
     def _strip(
         self,
-        part: _Part,
+        part: Strips,
         row: int,
         pixels: NDArray[Any],
         label: Labels,
         valid: NDArray[np.bool_],
-    ) -> list[SourceTile]:
-        pair, header, size = part.pair, part.header, self._meta.tile_size
+    ) -> Iterator[SourceTile]:
+        pair, header, size = part.pair, part.header, self.size
         rows = slice(row - part.rows[0], row - part.rows[0] + size)
-        tiles = []
         for col, *_ in tile_windows(header.width, size, size):
             cols = slice(col, col + size)
             shift = Affine.translation(col, row)
-            tiles.append(
-                SourceTile(
-                    image=pixels[:, rows, cols],
-                    label=label[rows, cols],
-                    valid=valid[:, rows, cols],
-                    region=pair.region,
-                    season=pair.season,
-                    split=self._splits[pair.region],
-                    source=pair.image.relative_to(self._root).as_posix(),
-                    window=(col, row, size, size),
-                    crs=header.crs,
-                    transform=None if header.crs is None else header.transform * shift,
-                )
+            yield SourceTile(
+                image=pixels[:, rows, cols],
+                label=label[rows, cols],
+                valid=valid[:, rows, cols],
+                region=pair.region,
+                season=pair.season,
+                split=part.split,
+                source=pair.image.relative_to(self.root).as_posix(),
+                window=(col, row, size, size),
+                crs=header.crs,
+                transform=None if header.crs is None else header.transform * shift,
             )
-        return tiles

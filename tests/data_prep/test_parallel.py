@@ -11,9 +11,9 @@ import pytest
 from data_prep import cutting
 from data_prep.deepglobe import deepglobe
 from data_prep.parallel import in_order
+from data_prep.prepare import prepare
 from data_prep.rasters import rasters
 from data_prep.sen12ms import sen12ms
-from data_prep.source import prepare
 from landmeta.errors import UnreadableFile, WriteFailed
 from landmeta.legend import LandClass, Legend
 from tests.data.deepglobe import write_deepglobe
@@ -28,16 +28,15 @@ LEGEND = Legend(
     )
 )
 SOURCES = {
-    "sen12ms": lambda root, n: sen12ms(root, tile=16, workers=n),
-    "deepglobe clustered": lambda root, n: deepglobe(root, tile=32, k=3, workers=n),
-    "deepglobe random": lambda root, n: deepglobe(root, tile=32, k=3, split="random", workers=n),
-    "rasters": lambda root, n: rasters(
+    "sen12ms": lambda root: sen12ms(root, tile=16),
+    "deepglobe clustered": lambda root: deepglobe(root, tile=32, k=3),
+    "deepglobe random": lambda root: deepglobe(root, tile=32, k=3, split="random"),
+    "rasters": lambda root: rasters(
         root,
         images="{region}/{name}_img.tif",
         labels="{region}/{name}_lab.tif",
         legend=LEGEND,
         tile=16,
-        workers=n,
     ),
 }
 IMAGES = {"sen12ms": "*_s2_*.tif", "deepglobe": "*_sat.jpg", "rasters": "*_img.tif"}
@@ -52,8 +51,8 @@ def raw(tmp_path_factory):
     return root
 
 
-def make(raw, name, workers):
-    return SOURCES[name](raw / name.split()[0], workers)
+def make(raw, name):
+    return SOURCES[name](raw / name.split()[0])
 
 
 def prepare_threads():
@@ -63,7 +62,9 @@ def prepare_threads():
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_number_of_threads_changes_nothing(raw, tmp_path, monkeypatch, name):
     monkeypatch.setattr(cutting, "PART", 5_000)  # an image of several parts
-    one, *others = (prepare(make(raw, name, n), tmp_path / f"{n}", quiet=True) for n in (1, 2, 5))
+    one, *others = (
+        prepare(make(raw, name), tmp_path / f"{n}", workers=n, quiet=True) for n in (1, 2, 5)
+    )
     assert len(one) > 20
     for other in others:
         pd.testing.assert_frame_equal(pd.DataFrame(other.table), pd.DataFrame(one.table))
@@ -88,7 +89,7 @@ def test_an_unreadable_file_is_named_whichever_thread_meets_it(raw, tmp_path, na
     messages = set()
     for workers in (1, 2, 5):
         with pytest.raises(UnreadableFile) as caught:
-            prepare(SOURCES[name](root, workers), tmp_path / "out", quiet=True)
+            prepare(SOURCES[name](root), tmp_path / "out", workers=workers, quiet=True)
         messages.add(str(caught.value))
         assert caught.value.remedy
         assert [p.name for p in tmp_path.iterdir()] == ["raw"]
@@ -100,9 +101,9 @@ def test_an_unreadable_file_is_named_whichever_thread_meets_it(raw, tmp_path, na
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("size", [0, 1_000, 20_000])
 def test_a_background_write_that_fails_is_told(raw, tmp_path, workers, size):
-    source = make(raw, "sen12ms", workers)
+    source = make(raw, "sen12ms")
     with no_file_above(size), pytest.raises(WriteFailed) as caught:
-        prepare(source, tmp_path / "out", quiet=True)
+        prepare(source, tmp_path / "out", workers=workers, quiet=True)
     assert str(tmp_path / "out") in str(caught.value)
     assert "File too large" in str(caught.value)
     assert not list(tmp_path.iterdir())

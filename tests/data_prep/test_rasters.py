@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep.pairs import find_pairs
+from data_prep.prepare import prepare
 from data_prep.rasters import rasters
-from data_prep.source import prepare
 from landmeta.errors import (
     ConfigError,
     EmptyRegion,
@@ -340,7 +340,7 @@ def test_sparsely_labelled_tiles_are_left_out(tmp_path):
     )
     tasks = read(tmp_path / "raw", tmp_path / "out")
     assert len(tasks) == 3
-    assert "6 tiles with less than 5% labels were left out" in tasks.meta.notes
+    assert "left out 6 tiles with less than 5% labelled pixels" in tasks.meta.notes
     assert len(read(tmp_path / "raw", tmp_path / "all", min_labelled=0.03)) == 6
     assert len(read(tmp_path / "raw", tmp_path / "none", min_labelled=0)) == 6
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 from rasterio.windows import bounds as window_bounds
 
+from data_prep.prepare import prepare
 from data_prep.sen12ms import ALL_BANDS, sen12ms
 from data_prep.sen12ms_splits import (
     FEWSHOT,
@@ -17,7 +18,6 @@ from data_prep.sen12ms_splits import (
     official_split,
     patch_path,
 )
-from data_prep.source import prepare
 from landmeta.errors import (
     ConfigError,
     EmptyRegion,
@@ -47,7 +47,7 @@ def raw(clean, tmp_path):
 
 
 def read(source):
-    return [tile for tiles in source.tiles for tile in tiles]
+    return [tile for part in source.parts for tile in source.cut(part).tiles]
 
 
 def read_window(path, window):
@@ -209,7 +209,7 @@ def test_the_patch_known_to_be_all_nan_in_s1_is_kept_for_its_s2(tmp_path):
     assert tile.valid[:13].any()
     source = sen12ms(root, tile=16, bands=["S1_VV"])
     assert read(source) == []
-    assert source.meta.notes == ["left out 1 tiles without any labelled pixel"]
+    assert sum(source.cut(part).left_out for part in source.parts) == 1
 
 
 def test_unlabelled_codes_and_nodata_of_lc_are_ignored(raw):
@@ -237,9 +237,11 @@ def test_limit_draws_the_same_tiles_of_a_task_whatever_else_is_there(clean, raw)
     assert drawn(raw) == {task: t for task, t in first.items() if task.endswith("spring")}
 
 
-def test_items_count_the_patches(clean):
+def test_a_part_is_a_patch_and_says_what_it_reads(clean):
     source = sen12ms(clean, tile=16)
-    assert source.items == len(list(source.tiles)) == 8
+    assert len(source.parts) == 8
+    assert sorted(f for part in source.parts for f in part.files) == sorted(clean.rglob("*.tif"))
+    assert [part.tiles for part in source.parts] == [4] * 8
 
 
 def test_incomplete_triplets_and_strange_files_are_left_out_and_noted(raw):
