@@ -34,6 +34,15 @@ class Layout(StrEnum):
     deepglobe = "deepglobe"
 
 
+class Resampling(StrEnum):
+    """How pixels become smaller ones."""
+
+    nearest = "nearest"
+    bilinear = "bilinear"
+    cubic = "cubic"
+    average = "average"
+
+
 class DeepglobeSplit(StrEnum):
     """How images without georeference become regions."""
 
@@ -52,6 +61,44 @@ Workers = int | None
 """Of the shared options; for readers that have work for them before the source is made."""
 HeldOut = Annotated[
     str, typer.Option(help="Names of regions, comma between, or a share of them to draw.")
+]
+LegendOption = Annotated[
+    str | None,
+    typer.Option(
+        help="File of the legend, or igbp-simplified, or deepglobe.",
+        show_default="of polygons and points, their classes",
+    ),
+]
+ClassColumn = Annotated[
+    str | None, typer.Option(help="Of polygons and points: the column that holds the class.")
+]
+Layer = Annotated[str | None, typer.Option(help="Of a vector file that has several.")]
+LabelBand = Annotated[
+    int | None, typer.Option(min=1, help="Of label files of several bands: which one holds ids.")
+]
+Warp = Annotated[
+    bool,
+    typer.Option("--warp", help="Warp labels to the image's grid, by nearest neighbour only."),
+]
+Resample = Annotated[
+    Resampling | None,
+    typer.Option(help="How bands with larger pixels come to the smallest.", show_default="refused"),
+]
+Areas = Annotated[
+    Path | None, typer.Option(help="Polygons of the regions: a tile belongs to the one around it.")
+]
+RegionColumn = Annotated[str, typer.Option(help="Of those polygons: the region's name.")]
+BlocksOption = Annotated[
+    int | None, typer.Option("--blocks", min=2, help="Cut each region into N × N of them.")
+]
+MinLabelledAny = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Least share of labelled pixels of a tile.",
+        show_default="0.05; of polygons and points any",
+    ),
 ]
 
 
@@ -128,29 +175,49 @@ def deepglobe(
 def rasters(
     root: Root,
     images: Annotated[
-        str, typer.Option(help="Template of the images, as '{region}/images/{name}.jpg'.")
-    ],
+        str | None,
+        typer.Option(
+            help="Template of the images, as '{region}/images/{name}.jpg'; files that differ only "
+            "in {band} are one image."
+        ),
+    ] = None,
     labels: Annotated[
-        str, typer.Option(help="Template of the labels, as '{region}/masks/{name}.png'.")
-    ],
-    legend: Annotated[
-        str, typer.Option(help="File of the legend, or igbp-simplified, or deepglobe.")
-    ],
+        str | None,
+        typer.Option(
+            help="Template of the labels, as '{region}/masks/{name}.png', or one file for all "
+            "images: rasters, polygons or points."
+        ),
+    ] = None,
+    legend: LegendOption = None,
     tile: Tile = 128,
-    bands: Bands = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Names of the bands, comma between, or NAME=PLACE in the file, from 1."),
+    ] = None,
     scale: Annotated[
         list[str] | None,
         typer.Option(help="BAND=FACTOR, physical = stored × factor; may be repeated."),
     ] = None,
     table: Annotated[
-        Path | None, typer.Option(help="CSV with columns path, region, instead of {region}.")
+        Path | None,
+        typer.Option(help="CSV with columns path, region, season, label, instead of templates."),
     ] = None,
-    min_labelled: MinLabelled = 0.05,
+    class_column: ClassColumn = None,
+    layer: Layer = None,
+    label_band: LabelBand = None,
+    warp: Warp = False,
+    resample: Resample = None,
+    regions: Areas = None,
+    region_column: RegionColumn = "name",
+    blocks: BlocksOption = None,
+    min_labelled: MinLabelledAny = None,
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     seed: Seed = 0,
 ) -> Source:
-    """Any folder of images with label rasters: GeoTIFF, JPEG or PNG, ids or colours."""
+    """Any images with labels: what GDAL opens, or NumPy; ids, colours, polygons or points."""
+    from data_prep.areas import read_polygons
+    from data_prep.rasters import Reading
     from data_prep.rasters import rasters as read
     from landmeta.legend import find_legend
 
@@ -158,11 +225,20 @@ def rasters(
         root,
         images=images,
         labels=labels,
-        legend=find_legend(legend),
+        legend=None if legend is None else find_legend(legend),
         tile=tile,
-        bands=_names(bands),
+        reading=Reading(
+            bands=_bands(bands),
+            resampling=None if resample is None else resample.value,
+            label_band=label_band,
+            class_column=class_column,
+            layer=layer,
+            warp=warp,
+        ),
         scales=dict(map(_scale, scale or [])),
         table=table,
+        areas=None if regions is None else read_polygons(regions, region_column),
+        blocks=blocks,
         min_labelled=min_labelled,
         val=_held_out(val),
         test=_held_out(test),
@@ -218,6 +294,22 @@ def synthetic(
 def _names(text: str | None) -> list[str] | None:
     """Names with commas between, or None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _bands(text: str | None) -> list[str] | dict[str, int] | None:
+    """Names, or names with their places."""
+    names = _names(text)
+    if not names or not any("=" in name for name in names):
+        return names
+    places = {}
+    for name, equals, place in (text.partition("=") for text in names):
+        if not (name.strip() and equals and place.strip().isdigit()):
+            raise ConfigError(
+                f"{name + equals + place!r} does not say a band and its place",
+                remedy="write NAME=PLACE for all bands, such as red=3,nir=4, or names alone",
+            )
+        places[name.strip()] = int(place)
+    return places
 
 
 def _held_out(text: str) -> list[str] | float:

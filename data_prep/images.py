@@ -6,7 +6,7 @@ Each is small, pickles, and is opened where it is read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -60,7 +60,7 @@ class RasterImage:
     @contextmanager
     def open(self) -> Iterator[ReadWindow]:
         """Read windows of the file."""
-        with open_raster(self.header.path) as dataset:
+        with closing(open_raster(self.header.path)) as dataset:
             yield lambda window: read_image(dataset, self.header, window)
 
 

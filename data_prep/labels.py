@@ -7,7 +7,7 @@ the process, for they often hold the labels of many images.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +94,7 @@ class RasterLabels:
     def open(self, image: Header, legend: Legend) -> Iterator[ReadLabels]:
         """Read windows of the file."""
         warp = self.warp and not _fits(image, read_header(self.path))
-        with open_raster(self.path) as dataset:
+        with closing(open_raster(self.path)) as dataset:
             if warp:
                 yield lambda window: read_label_on(image, dataset, legend, window, self.band)
             elif self.read is not None:

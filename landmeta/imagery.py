@@ -317,7 +317,7 @@ def _read_image(
     return pixels, valid
 
 
-def read_thumbnail(path: Path, longest: int) -> NDArray[np.uint8]:
+def read_thumbnail(path: Location, longest: int) -> NDArray[np.uint8]:
     """A photo as red, green, blue, shape (3, row, col), averaged down to `longest` pixels at most.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -179,33 +179,44 @@ def open_on(reference: Header, header: Header, resampling: ResamplingName) -> It
     Raises:
         SourceNotFound, UnreadableFile: the file is not there or damaged.
     """
-    with open_raster(header.path) as dataset, reading(header.path):
-        nodata = dataset.nodata
-        if nodata is None and header.dtype.kind == "f":
-            nodata = math.nan
-        masked = any(MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums)
-        transparent = ColorInterp.alpha in dataset.colorinterp
-        crs = dataset.crs or _ANYWHERE
-        with (
-            warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
-            WarpedVRT(
-                dataset,
-                src_crs=crs,
-                crs=crs,
-                transform=reference.transform,
-                width=reference.width,
-                height=reference.height,
-                src_nodata=nodata,
-                nodata=nodata,
-                # Where neither nodata nor transparency can say what the file does not cover.
-                add_alpha=not transparent and (nodata is None or masked),
-                resampling=Resampling[resampling],
-                UNIFIED_SRC_NODATA="NO",  # of each band for itself
-            ) as warped,
-        ):
-            alpha = header.alpha or (not transparent and ColorInterp.alpha in warped.colorinterp)
-            seen = replace(header, alpha=alpha)
-            yield lambda window: read_image(warped, seen, window)
+    # Closed, not left as a context: a dataset that is entered needs the same thread at its exit.
+    with (
+        closing(open_raster(header.path)) as dataset,
+        closing(_warped(dataset, reference, header, resampling)) as warped,
+    ):
+        transparent = ColorInterp.alpha in warped.colorinterp
+        added = transparent and ColorInterp.alpha not in dataset.colorinterp
+        seen = replace(header, alpha=header.alpha or added)
+        yield lambda window: read_image(warped, seen, window)
+
+
+def _warped(
+    dataset: rasterio.DatasetReader, reference: Header, header: Header, resampling: ResamplingName
+) -> WarpedVRT:
+    nodata = dataset.nodata
+    if nodata is None and header.dtype.kind == "f":
+        nodata = math.nan
+    masked = any(MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums)
+    transparent = ColorInterp.alpha in dataset.colorinterp
+    crs = dataset.crs or _ANYWHERE
+    with (
+        reading(header.path),
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+    ):
+        return WarpedVRT(
+            dataset,
+            src_crs=crs,
+            crs=crs,
+            transform=reference.transform,
+            width=reference.width,
+            height=reference.height,
+            src_nodata=nodata,
+            nodata=nodata,
+            # Where neither nodata nor transparency can say what the file does not cover.
+            add_alpha=not transparent and (nodata is None or masked),
+            resampling=Resampling[resampling],
+            UNIFIED_SRC_NODATA="NO",  # of each band for itself
+        )
 
 
 _ANYWHERE = CRS.from_epsg(3857)
