@@ -217,8 +217,8 @@ def rasters(
 ) -> Source:
     """Any images with labels: what GDAL opens, or NumPy; ids, colours, polygons or points."""
     from data_prep.areas import read_polygons
-    from data_prep.rasters import Reading
     from data_prep.rasters import rasters as read
+    from data_prep.reading import Reading
     from landmeta.legend import find_legend
 
     return read(
@@ -237,6 +237,80 @@ def rasters(
         ),
         scales=dict(map(_scale, scale or [])),
         table=table,
+        areas=None if regions is None else read_polygons(regions, region_column),
+        blocks=blocks,
+        min_labelled=min_labelled,
+        val=_held_out(val),
+        test=_held_out(test),
+        seed=seed,
+    )
+
+
+@app.command()
+@prepares
+def stac(
+    catalog: Annotated[str, typer.Argument(help="File or address of a catalogue, or of an API.")],
+    image_assets: Annotated[
+        str, typer.Option(help="Names of the image's assets, comma between; each is a file.")
+    ],
+    label_asset: Annotated[str, typer.Option(help="Name of the asset of the labels.")],
+    region: Annotated[
+        str, typer.Option(help="'collection', 'grid' or the name of an item's property.")
+    ] = "collection",
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Ask an API for it; may be repeated.")
+    ] = None,
+    bbox: Annotated[
+        str | None, typer.Option(help="Ask an API: west,south,east,north in degrees.")
+    ] = None,
+    datetime: Annotated[
+        str | None, typer.Option(help="Ask an API: a date, or two with a slash between.")
+    ] = None,
+    legend: LegendOption = None,
+    tile: Tile = 128,
+    bands: Bands = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(help="BAND=FACTOR, physical = stored × factor; may be repeated."),
+    ] = None,
+    class_column: ClassColumn = None,
+    layer: Layer = None,
+    label_band: LabelBand = None,
+    warp: Warp = False,
+    resample: Resample = None,
+    regions: Areas = None,
+    region_column: RegionColumn = "name",
+    blocks: BlocksOption = None,
+    min_labelled: MinLabelledAny = None,
+    val: HeldOut = "0.15",
+    test: HeldOut = "0.2",
+    seed: Seed = 0,
+) -> Source:
+    """Items of a STAC catalogue: image and label assets, files or behind an API."""
+    from data_prep.areas import read_polygons
+    from data_prep.reading import Reading
+    from data_prep.stac import stac as read
+    from data_prep.stac_items import Query
+    from landmeta.legend import find_legend
+
+    query = Query(tuple(collection or ()), _bbox(bbox), datetime)
+    return read(
+        catalog,
+        image_assets=_names(image_assets) or [],
+        label_asset=label_asset,
+        tile=tile,
+        legend=None if legend is None else find_legend(legend),
+        region=region,
+        query=None if query == Query() else query,
+        reading=Reading(
+            bands=_bands(bands),
+            resampling=None if resample is None else resample.value,
+            label_band=label_band,
+            class_column=class_column,
+            layer=layer,
+            warp=warp,
+        ),
+        scales=dict(map(_scale, scale or [])),
         areas=None if regions is None else read_polygons(regions, region_column),
         blocks=blocks,
         min_labelled=min_labelled,
@@ -310,6 +384,16 @@ def _bands(text: str | None) -> list[str] | dict[str, int] | None:
             )
         places[name.strip()] = int(place)
     return places
+
+
+def _bbox(text: str | None) -> tuple[float, float, float, float] | None:
+    try:
+        west, south, east, north = (float(part) for part in text.split(",")) if text else (0,) * 4
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no bounding box", remedy="write west,south,east,north in degrees"
+        ) from error
+    return (west, south, east, north) if text else None
 
 
 def _held_out(text: str) -> list[str] | float:

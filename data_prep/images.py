@@ -5,6 +5,7 @@ Each is small, pickles, and is opened where it is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from landmeta.arrays import array_header, is_array, read_array
-from landmeta.errors import ConfigError, SizeMismatch
+from landmeta.errors import ConfigError, MissingBands, SizeMismatch
 from landmeta.imagery import (
     Bands,
     Header,
@@ -41,6 +42,11 @@ class Image(Protocol):
         """What it is read from."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it."""
+        ...
+
     def open(self) -> AbstractContextManager[ReadWindow]:
         """Read windows of it."""
         ...
@@ -56,6 +62,11 @@ class RasterImage:
     def files(self) -> tuple[Location, ...]:
         """The file."""
         return (self.header.path,)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     @contextmanager
     def open(self) -> Iterator[ReadWindow]:
@@ -74,6 +85,11 @@ class ArrayImage:
     def files(self) -> tuple[Location, ...]:
         """The file."""
         return (self.header.path,)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     @contextmanager
     def open(self) -> Iterator[ReadWindow]:
@@ -108,6 +124,17 @@ class StackedImage:
     def files(self) -> tuple[Location, ...]:
         """All of them."""
         return tuple(layer.path for layer in self.layers)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which bands are resampled, and how."""
+        names = [band.name for band in self.header.bands]
+        coarser = [not same_grid(self.header, layer) for layer in self.layers]
+        places = [c for layer, c in zip(self.layers, coarser, strict=True) for _ in layer.bands]
+        moved = [n for n, p in zip(names, self.order, strict=True) if places[p]]
+        if not moved:
+            return ()
+        return (f"{', '.join(moved)} were brought to the smallest pixels by {self.resampling}",)
 
     @contextmanager
     def open(self) -> Iterator[ReadWindow]:
@@ -167,11 +194,21 @@ def stack_of(
     for name, file in files.items():
         if bands is not None and not any(b == name or b.startswith(f"{name}.") for b in bands):
             continue
-        layer = read_header(file)
+        layer = _header(
+            file, [b.partition(".")[2] for b in bands or () if b.startswith(f"{name}.")]
+        )
         layers.append(layer)
         several = len(layer.bands) > 1
         names += [f"{name}.{band.name}" if several else name for band in layer.bands]
-    chosen = choose_bands(tuple(names) or tuple(files), bands, len(names), path)
+    missing = [band for band in bands or () if band not in names]
+    if missing:
+        raise MissingBands(
+            f"has no band {', '.join(missing)}; its files are {', '.join(files)}"
+            + (f", with the bands {', '.join(names)}" if names else ""),
+            remedy="choose among these names, or leave the choice of bands out",
+            path=path,
+        )
+    chosen = choose_bands(tuple(names), bands, len(names), path)
     layers, order = _only_needed(layers, [position for position, _ in chosen])
     finest = min(layers, key=lambda layer: abs(layer.transform.determinant))
     others = [layer for layer in layers if not same_grid(finest, layer)]
@@ -205,6 +242,15 @@ def stack_of(
         dtype=np.result_type(*(layer.dtype for layer in layers)),
     )
     return StackedImage(whole, tuple(layers), order, resampling if others else None)
+
+
+def _header(file: Location, wanted: Sequence[str]) -> Header:
+    """Of a file in a stack. A band b4 that it marks as transparency is a band if it is wanted."""
+    header = read_header(file)
+    strange = set(wanted) - {band.name for band in header.bands}
+    if header.alpha and any(re.fullmatch(r"b\d+", name) for name in strange):
+        return read_header(file, {f"b{i + 1}": i + 1 for i in range(len(header.bands) + 1)})
+    return header
 
 
 def _only_needed(

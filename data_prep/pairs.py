@@ -127,7 +127,7 @@ def find_pairs(
         found = [_listed(root, path, row, labels) for path, row in (rows or {}).items()]
     else:
         found, left = _match(root, images, labels, rows)
-        label_files = {pair.label for pair in found}
+        label_files = {pair.label for pair in found if pair.label != pair.image}
         found = [pair for pair in found if pair.image not in label_files]
         if left:
             notes.append(f"{left} images are not in the table and were left out")
@@ -185,7 +185,7 @@ def _match(
     """All files that fit `images`, and how many more do but are not in the table."""
     pattern = _regex(images)
     found = []
-    left = 0
+    left = set()
     for path in sorted(root.glob(_glob(images))):
         inside = PurePosixPath(path.relative_to(root).as_posix())
         match = pattern.fullmatch(inside.as_posix())
@@ -196,7 +196,7 @@ def _match(
         if rows is not None:
             listed = _fill(images, values | {BAND: f"{{{BAND}}}"})
             if listed not in rows:
-                left += 1
+                left.add(listed)
                 continue
             row = rows[listed]
         label = row.label or _fill(labels or "", values)
@@ -204,7 +204,7 @@ def _match(
         season = row.season or values.get("season", "")
         bands = ((values[BAND], path),) if BAND in values else ()
         found.append(Pair(path, located(label, root), region, season, bands))
-    return found, left
+    return found, len(left)
 
 
 def _check_all_found(

@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.areas import Areas
-from data_prep.images import Image, image_of, stack_of
-from data_prep.labels import LabelFile, is_vector_name, labels_of
+from data_prep.labels import is_vector_name
 from data_prep.pairs import Pair, find_pairs, name_in
+from data_prep.reading import Reading, legend_of_shapes
 from data_prep.scenes import Scene
 from data_prep.source import Source
 from data_prep.tasks import Cutting, scenes_source
 from landmeta.errors import ConfigError
 from landmeta.imagery import Bands
 from landmeta.legend import Legend
-from landmeta.location import Location
-from landmeta.naming import legend_of
-from landmeta.vectors import read_shapes
-from landmeta.warping import ResamplingName
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How images and labels are to be read.
-
-    Attributes:
-        bands: which to take, by name; names for all where the files have none; or names with their
-            places in the file.
-        resampling: brings the files of one image, if their pixels differ, to the smallest.
-        label_band: of label files of several bands, the one that holds ids, from 1.
-        class_column, layer: of vector files.
-        warp: bring label rasters on other grids to the image's, by nearest neighbour.
-    """
-
-    bands: Bands | None = None
-    resampling: ResamplingName | None = None
-    label_band: int | None = None
-    class_column: str | None = None
-    layer: str | None = None
-    warp: bool = False
-
-    def image(self, pair: Pair) -> Image:
-        """The image of a pair. Errors as of `image_of` and `stack_of`."""
-        if not pair.bands:
-            return image_of(pair.image, self.bands)
-        if isinstance(self.bands, Mapping):
-            raise ConfigError(
-                "an image of several files has bands with names, not places",
-                remedy="name the bands that are wanted without '=': " + ", ".join(dict(pair.bands)),
-            )
-        return stack_of(pair.image, dict(pair.bands), self.bands, self.resampling)
-
-    def labels(self, path: Location) -> LabelFile:
-        """The labels in a file. Errors as of `labels_of`."""
-        vector = is_vector_name(path)
-        return labels_of(
-            path,
-            band=None if vector else self.label_band,
-            column=self.class_column if vector else None,
-            layer=self.layer if vector else None,
-            warp=self.warp,
-        )
 
 
 def rasters(
@@ -124,12 +77,11 @@ def rasters(
     reading = reading or Reading(bands)
     pairs, notes = find_pairs(root, images, labels, table, regions=not (areas or blocks))
     pairs, more = _with_wanted_bands(pairs, reading)
-    vector = {str(pair.label): is_vector_name(pair.label) for pair in pairs}
     if legend is None:
-        legend, made = _legend_of_shapes(vector, reading)
+        legend, made = legend_of_shapes([pair.label for pair in pairs], reading)
         notes.append(made)
     if min_labelled is None:
-        min_labelled = 0.0 if all(vector.values()) else 0.05
+        min_labelled = 0.0 if all(is_vector_name(pair.label) for pair in pairs) else 0.05
 
     def scene(pair: Pair) -> Scene:
         return Scene(
@@ -158,6 +110,7 @@ def rasters(
                 "images": images,
                 "labels": labels,
                 "table": None if table is None else Path(table).name,
+                **asdict(reading),
             },
         ),
         notes + more,
@@ -180,22 +133,3 @@ def _with_wanted_bands(pairs: Sequence[Pair], reading: Reading) -> tuple[list[Pa
             remedy="choose among these, or correct the template of the images",
         )
     return kept, [f"{left} images have none of the bands and were left out"] if left else []
-
-
-def _legend_of_shapes(vector: Mapping[str, bool], reading: Reading) -> tuple[Legend, str]:
-    """The classes that all vector files name."""
-    if not all(vector.values()):
-        raise ConfigError(
-            "label rasters need a legend",
-            remedy="say what their ids or colours mean: --legend legend.yaml",
-            path=next(path for path, is_vector in vector.items() if not is_vector),
-        )
-    names = [
-        name
-        for path in vector
-        for name in read_shapes(
-            Path(path), reading.class_column, None, layer=reading.layer
-        ).legend.names
-    ]
-    legend = legend_of(names)
-    return legend, f"the legend was made of the names of classes: {', '.join(legend.names)}"

@@ -57,6 +57,7 @@ def scenes_source(
 
     def look(item: Any) -> Scene:  # noqa: ANN401
         made = scene(item)
+        said.extend(made.image.notes)
         said.extend(made.labels.check(made.image.header, cutting.legend))
         return made
 
