@@ -441,7 +441,8 @@ def check_same_grid(image: Header, label: Header) -> None:
         raise SizeMismatch(
             f"is {label.height} × {label.width} pixels (rows × columns), its image "
             f"{image.path} {image.height} × {image.width}",
-            remedy="make image and label the same size",
+            remedy="make image and label the same size, or warp the labels if both have "
+            "coordinates (--warp, where there is that option)",
             path=label.path,
         )
     if Affine.identity() in (image.transform, label.transform):
