@@ -44,6 +44,15 @@ class Layout(StrEnum):
     dfc2020_parts = "dfc2020-parts"
 
 
+class Resampling(StrEnum):
+    """How pixels become smaller ones."""
+
+    nearest = "nearest"
+    bilinear = "bilinear"
+    cubic = "cubic"
+    average = "average"
+
+
 class DeepglobeSplit(StrEnum):
     """How images without georeference become regions."""
 
@@ -83,6 +92,44 @@ OfDrawn = Annotated[
     typer.Option(
         help="Of a drawn split: names of regions, or a share of them.",
         show_default="0.15 and 0.2",
+    ),
+]
+LegendOption = Annotated[
+    str | None,
+    typer.Option(
+        help="File of the legend, or igbp-simplified, or deepglobe.",
+        show_default="of polygons and points, their classes",
+    ),
+]
+ClassColumn = Annotated[
+    str | None, typer.Option(help="Of polygons and points: the column that holds the class.")
+]
+Layer = Annotated[str | None, typer.Option(help="Of a vector file that has several.")]
+LabelBand = Annotated[
+    int | None, typer.Option(min=1, help="Of label files of several bands: which one holds ids.")
+]
+Warp = Annotated[
+    bool,
+    typer.Option("--warp", help="Warp labels to the image's grid, by nearest neighbour only."),
+]
+Resample = Annotated[
+    Resampling | None,
+    typer.Option(help="How bands with larger pixels come to the smallest.", show_default="refused"),
+]
+Areas = Annotated[
+    Path | None, typer.Option(help="Polygons of the regions: a tile belongs to the one around it.")
+]
+RegionColumn = Annotated[str, typer.Option(help="Of those polygons: the region's name.")]
+BlocksOption = Annotated[
+    int | None, typer.Option("--blocks", min=2, help="Cut each region into N × N of them.")
+]
+MinLabelledAny = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Least share of labelled pixels of a tile.",
+        show_default="0.05; of polygons and points any",
     ),
 ]
 
@@ -284,41 +331,144 @@ def deepglobe(
 def rasters(
     root: Root,
     images: Annotated[
-        str, typer.Option(help="Template of the images, as '{region}/images/{name}.jpg'.")
-    ],
+        str | None,
+        typer.Option(
+            help="Template of the images, as '{region}/images/{name}.jpg'; files that differ only "
+            "in {band} are one image."
+        ),
+    ] = None,
     labels: Annotated[
-        str, typer.Option(help="Template of the labels, as '{region}/masks/{name}.png'.")
-    ],
-    legend: Annotated[
-        str, typer.Option(help="File of the legend, or the name of a built-in one, as igbp.")
-    ],
+        str | None,
+        typer.Option(
+            help="Template of the labels, as '{region}/masks/{name}.png', or one file for all "
+            "images: rasters, polygons or points."
+        ),
+    ] = None,
+    legend: LegendOption = None,
     tile: Tile = 128,
-    bands: Bands = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Names of the bands, comma between, or NAME=PLACE in the file, from 1."),
+    ] = None,
     scale: Annotated[
         list[str] | None,
         typer.Option(help="BAND=FACTOR, physical = stored × factor; may be repeated."),
     ] = None,
     table: Annotated[
-        Path | None, typer.Option(help="CSV with columns path, region, instead of {region}.")
+        Path | None,
+        typer.Option(help="CSV with columns path, region, season, label, instead of templates."),
     ] = None,
-    min_labelled: MinLabelled = 0.05,
+    class_column: ClassColumn = None,
+    layer: Layer = None,
+    label_band: LabelBand = None,
+    warp: Warp = False,
+    resample: Resample = None,
+    regions: Areas = None,
+    region_column: RegionColumn = "name",
+    blocks: BlocksOption = None,
+    min_labelled: MinLabelledAny = None,
     val: HeldOut = "0.15",
     test: HeldOut = "0.2",
     seed: Seed = 0,
 ) -> Source:
-    """Any folder of images with label rasters: GeoTIFF, JPEG or PNG, ids or colours."""
+    """Any images with labels: what GDAL opens, or NumPy; ids, colours, polygons or points."""
+    from data_prep.areas import read_polygons
     from data_prep.rasters import rasters as read
+    from data_prep.reading import Reading
     from landmeta.legend import find_legend
 
     return read(
         root,
         images=images,
         labels=labels,
-        legend=find_legend(legend),
+        legend=None if legend is None else find_legend(legend),
         tile=tile,
-        bands=_names(bands),
+        reading=Reading(
+            bands=_bands(bands),
+            resampling=None if resample is None else resample.value,
+            label_band=label_band,
+            class_column=class_column,
+            layer=layer,
+            warp=warp,
+        ),
         scales=dict(map(_scale, scale or [])),
         table=table,
+        areas=None if regions is None else read_polygons(regions, region_column),
+        blocks=blocks,
+        min_labelled=min_labelled,
+        val=_held_out(val),
+        test=_held_out(test),
+        seed=seed,
+    )
+
+
+@app.command()
+@prepares
+def stac(
+    catalog: Annotated[str, typer.Argument(help="File or address of a catalogue, or of an API.")],
+    image_assets: Annotated[
+        str, typer.Option(help="Names of the image's assets, comma between; each is a file.")
+    ],
+    label_asset: Annotated[str, typer.Option(help="Name of the asset of the labels.")],
+    region: Annotated[
+        str, typer.Option(help="'collection', 'grid' or the name of an item's property.")
+    ] = "collection",
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Ask an API for it; may be repeated.")
+    ] = None,
+    bbox: Annotated[
+        str | None, typer.Option(help="Ask an API: west,south,east,north in degrees.")
+    ] = None,
+    datetime: Annotated[
+        str | None, typer.Option(help="Ask an API: a date, or two with a slash between.")
+    ] = None,
+    legend: LegendOption = None,
+    tile: Tile = 128,
+    bands: Bands = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(help="BAND=FACTOR, physical = stored × factor; may be repeated."),
+    ] = None,
+    class_column: ClassColumn = None,
+    layer: Layer = None,
+    label_band: LabelBand = None,
+    warp: Warp = False,
+    resample: Resample = None,
+    regions: Areas = None,
+    region_column: RegionColumn = "name",
+    blocks: BlocksOption = None,
+    min_labelled: MinLabelledAny = None,
+    val: HeldOut = "0.15",
+    test: HeldOut = "0.2",
+    seed: Seed = 0,
+) -> Source:
+    """Items of a STAC catalogue: image and label assets, files or behind an API."""
+    from data_prep.areas import read_polygons
+    from data_prep.reading import Reading
+    from data_prep.stac import stac as read
+    from data_prep.stac_items import Query
+    from landmeta.legend import find_legend
+
+    query = Query(tuple(collection or ()), _bbox(bbox), datetime)
+    return read(
+        catalog,
+        image_assets=_names(image_assets) or [],
+        label_asset=label_asset,
+        tile=tile,
+        legend=None if legend is None else find_legend(legend),
+        region=region,
+        query=None if query == Query() else query,
+        reading=Reading(
+            bands=_bands(bands),
+            resampling=None if resample is None else resample.value,
+            label_band=label_band,
+            class_column=class_column,
+            layer=layer,
+            warp=warp,
+        ),
+        scales=dict(map(_scale, scale or [])),
+        areas=None if regions is None else read_polygons(regions, region_column),
+        blocks=blocks,
         min_labelled=min_labelled,
         val=_held_out(val),
         test=_held_out(test),
@@ -395,6 +545,32 @@ def _seasons(text: str | None) -> tuple[Season, ...]:
 
 def _unpack_to(folder: Path | None, out: Path) -> Path:
     return folder or out.with_name(f"{out.name}.unpacked")
+
+
+def _bands(text: str | None) -> list[str] | dict[str, int] | None:
+    """Names, or names with their places."""
+    names = _names(text)
+    if not names or not any("=" in name for name in names):
+        return names
+    places = {}
+    for name, equals, place in (text.partition("=") for text in names):
+        if not (name.strip() and equals and place.strip().isdigit()):
+            raise ConfigError(
+                f"{name + equals + place!r} does not say a band and its place",
+                remedy="write NAME=PLACE for all bands, such as red=3,nir=4, or names alone",
+            )
+        places[name.strip()] = int(place)
+    return places
+
+
+def _bbox(text: str | None) -> tuple[float, float, float, float] | None:
+    try:
+        west, south, east, north = (float(part) for part in text.split(",")) if text else (0,) * 4
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no bounding box", remedy="write west,south,east,north in degrees"
+        ) from error
+    return (west, south, east, north) if text else None
 
 
 def _held_out(text: str) -> list[str] | float:

@@ -18,7 +18,8 @@ class LandmetaError(Exception):
     def __init__(self, what: str, *, remedy: str, path: str | Path | None = None) -> None:
         self.what = what
         self.remedy = remedy
-        self.path = None if path is None else Path(path)
+        # A Path would spoil an address.
+        self.path = path if path is None or "://" in str(path) else Path(path)
         where = "" if path is None else f"{path}: "
         super().__init__(f"{where}{what}\nRemedy: {remedy}")
 

@@ -1,4 +1,4 @@
-"""Reading one image or label file: GeoTIFF, JPEG or PNG; what is no data is masked, never guessed.
+"""Reading one image or label file of any format of GDAL; what is no data is masked, never guessed.
 
 Arrays are (band, row, col), labels (row, col) uint8 with 255 = ignore. Windows are rasterio's.
 """
@@ -6,27 +6,36 @@ Arrays are (band, row, col), labels (row, col) uint8 with 255 = ignore. Windows 
 from __future__ import annotations
 
 import math
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from landmeta.errors import MissingBands, SizeMismatch, SourceNotFound, UnreadableFile
 from landmeta.legend import IGNORE, Labels, Legend
+from landmeta.location import Location, is_virtual
 from landmeta.taskset import Band
 
 METRES_PER_DEGREE = math.pi / 180 * 6_371_008.8
 """Along a meridian of a sphere with the Earth's mean radius."""
+
+Bands: TypeAlias = Sequence[str] | Mapping[str, int]
+"""Bands by name, or by name and place in the file, from 1."""
+
+_ABSENT = re.compile(r"does not exist|HTTP|CURL|No such file|Could ?n.t resolve|timed out")
+"""How GDAL words that a file in an archive or on a server cannot be had."""
 
 _PHOTOS = {"JPEG", "PNG"}
 """Formats whose three bands are red, green and blue by definition."""
@@ -47,7 +56,7 @@ class Header:
         crs: coordinate reference system, or None; `transform`: pixel to CRS.
     """
 
-    path: Path
+    path: Location
     height: int
     width: int
     bands: tuple[Band, ...]
@@ -66,7 +75,7 @@ class Header:
         """
         if self.crs is None:
             return None
-        crs = rasterio.crs.CRS.from_user_input(self.crs)
+        crs = CRS.from_user_input(self.crs)
         area = abs(self.transform.determinant)
         if crs.is_geographic:
             _, latitude = self.transform * (self.width / 2, self.height / 2)
@@ -76,7 +85,7 @@ class Header:
         return math.sqrt(area) * unit
 
 
-def unreadable(path: Path, error: Exception) -> UnreadableFile:
+def unreadable(path: Location, error: Exception) -> UnreadableFile:
     """The error for a file that cannot be decoded."""
     return UnreadableFile(
         f"cannot be read: {error}",
@@ -87,29 +96,45 @@ def unreadable(path: Path, error: Exception) -> UnreadableFile:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Location) -> Iterator[None]:
     """Whatever GDAL finds wrong inside the block is said of this file."""
     try:
         # Of what is missing, libjpeg only warns, and GDAL says nothing when it decodes a whole PNG
-        # in one go: make both an error.
-        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True, GDAL_PNG_WHOLE_IMAGE_OPTIM=False):
+        # in one go: make both an error. Servers that are busy are asked again.
+        with rasterio.Env(
+            GDAL_ERROR_ON_LIBJPEG_WARNING=True,
+            GDAL_PNG_WHOLE_IMAGE_OPTIM=False,
+            GDAL_HTTP_MAX_RETRY=3,
+            GDAL_HTTP_RETRY_DELAY=1,
+        ):
             yield
     except RasterioError as error:
         # "Read failed. See previous exception for details." tells nobody anything.
         raise unreadable(path, _root(error)) from error
 
 
-def open_raster(path: Path) -> rasterio.DatasetReader:
+def open_raster(path: Location) -> rasterio.DatasetReader:
     """Open a raster; close it, or use it as a context manager.
 
     Raises:
-        SourceNotFound: the file is not there.
+        SourceNotFound: the file is not there, or its server does not give it.
         UnreadableFile: it is truncated, damaged or no raster.
     """
-    if not path.is_file():
+    virtual = is_virtual(path)
+    if not virtual and not Path(path).is_file():
         raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
-    with _reading(path), warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
-        return rasterio.open(path)
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        try:
+            with reading(path):
+                return rasterio.open(path)
+        except UnreadableFile as error:
+            if virtual and _ABSENT.search(str(error.__cause__)):
+                raise SourceNotFound(
+                    f"cannot be opened: {error.__cause__}",
+                    remedy="check the address, the network, and what the server wants of you",
+                    path=path,
+                ) from error
+            raise
 
 
 def _root(error: Exception) -> Exception:
@@ -132,18 +157,32 @@ def _own_names(dataset: rasterio.DatasetReader, indexes: Sequence[int]) -> tuple
     return None
 
 
-def _choose(
-    own: tuple[str, ...] | None, wanted: Sequence[str] | None, count: int, path: Path
+def choose_bands(
+    own: tuple[str, ...] | None, wanted: Bands | None, count: int, path: Location
 ) -> list[tuple[int, str]]:
-    """Positions (from 0) and names of the bands to read."""
+    """Positions (from 0) and names of the bands to read, of `count` that a file has.
+
+    Raises:
+        MissingBands: a band asked for is not in the file, or too many or few names were given.
+    """
     if wanted is None:
         return list(enumerate(own or [f"b{i + 1}" for i in range(count)]))
+    if isinstance(wanted, Mapping):
+        beyond = [f"{name}={place}" for name, place in wanted.items() if not 1 <= place <= count]
+        if beyond:
+            raise MissingBands(
+                f"has {count} bands, so none is {', '.join(beyond)}",
+                remedy="give places from 1 to the number of bands",
+                path=path,
+            )
+        return [(place - 1, name) for name, place in wanted.items()]
     if own is None:
         if len(wanted) != count:
             raise MissingBands(
                 f"has {count} bands without names, but {len(wanted)} names were given: "
                 f"{', '.join(wanted)}",
-                remedy="name every band of the file, in the file's order",
+                remedy="name every band of the file, in the file's order, or say which are meant "
+                "by their places, as red=3",
                 path=path,
             )
         return list(enumerate(wanted))
@@ -151,19 +190,21 @@ def _choose(
     if missing:
         raise MissingBands(
             f"has no band {', '.join(missing)}; its bands are {', '.join(own)}",
-            remedy="choose among these names, or leave the choice of bands out",
+            remedy="choose among these names, say which are meant by their places, as red=3, or "
+            "leave the choice of bands out",
             path=path,
         )
     return [(own.index(name), name) for name in wanted]
 
 
-def read_header(path: Path, bands: Sequence[str] | None = None) -> Header:
+def read_header(path: Location, bands: Bands | None = None) -> Header:
     """Read what an image says of itself.
 
     Args:
         path: GeoTIFF, JPEG, PNG or anything else GDAL opens.
         bands: of a file that names its bands, the ones to read; otherwise names for all of them,
-            in order. Without it, the file's own names, R, G, B for photos, or b1, b2, ….
+            in order; or names with their places in the file, whatever it calls them. Without it,
+            the file's own names, R, G, B for photos, or b1, b2, ….
 
     Raises:
         SourceNotFound: the file is not there.
@@ -175,18 +216,15 @@ def read_header(path: Path, bands: Sequence[str] | None = None) -> Header:
         alphas = [c == ColorInterp.alpha for c in dataset.colorinterp]
         # GDAL marks the fourth of four uint8 bands as alpha by default, which near infrared often
         # suffers: a name says that it is a band.
-        named = any(a and d for a, d in zip(alphas, dataset.descriptions, strict=True)) or (
-            any(alphas) and bands is not None and len(bands) == dataset.count
-        )
-        alpha = any(alphas) and not named
+        alpha = any(alphas) and not _alpha_is_named(dataset, alphas.index(True) + 1, bands)
         indexes = [i for i, a in enumerate(alphas, start=1) if not (a and alpha)]
         if palette:
             indexes = [1, 2, 3]
             own: tuple[str, ...] | None = ("R", "G", "B")
         else:
             own = _own_names(dataset, indexes)
-        chosen = _choose(own, bands, len(indexes), path)
-        dtype = np.result_type(*dataset.dtypes)
+        chosen = choose_bands(own, bands, len(indexes), path)
+        dtype = np.result_type(*(dataset.dtypes[i - 1] for i in indexes[: dataset.count]))
         if dtype.kind not in "uif":
             raise unreadable(path, ValueError(f"its pixels are {dtype}"))
         return Header(
@@ -207,9 +245,21 @@ def read_header(path: Path, bands: Sequence[str] | None = None) -> Header:
             palette=palette,
             alpha=alpha,
             dtype=dtype,
-            crs=None if dataset.crs is None else dataset.crs.to_string(),
+            crs=_place_on_earth(dataset.crs),
             transform=dataset.transform,
         )
+
+
+def _alpha_is_named(dataset: rasterio.DatasetReader, index: int, bands: Bands | None) -> bool:
+    if isinstance(bands, Mapping):
+        return index in bands.values()
+    named = bands is not None and len(bands) == dataset.count
+    return named or bool(dataset.descriptions[index - 1])
+
+
+def _place_on_earth(crs: CRS | None) -> str | None:
+    """A local system ("LOCAL_CS", as some writers leave of a true one) says nothing of places."""
+    return crs.to_string() if crs and (crs.is_projected or crs.is_geographic) else None
 
 
 def _colours(dataset: rasterio.DatasetReader, window: Window | None) -> NDArray[np.uint8]:
@@ -232,7 +282,7 @@ def read_image(
     Raises:
         UnreadableFile: the file is truncated or damaged.
     """
-    with _reading(header.path):
+    with reading(header.path):
         return _read_image(dataset, header, window)
 
 
@@ -244,20 +294,23 @@ def _read_image(
         pixels = colours[[i - 1 for i in header.indexes]]
         return pixels, np.broadcast_to(colours[3] > 0, pixels.shape).copy()
     indexes = list(header.indexes)
-    pixels = dataset.read(indexes, window=window)
+    if len({dataset.dtypes[i - 1] for i in indexes}) == 1:
+        pixels = dataset.read(indexes, window=window)
+    else:  # rasterio reads bands of several types only one by one
+        pixels = np.stack([dataset.read(i, window=window).astype(header.dtype) for i in indexes])
     has_alpha = ColorInterp.alpha in dataset.colorinterp
-    masks = dataset.mask_flag_enums
-    if has_alpha and not header.alpha:  # it is a band here, and GDAL's masks would come from it
-        gone = [dataset.nodatavals[i - 1] for i in indexes]
-        valid = np.ones(pixels.shape, bool)
-        for band, nodata in enumerate(gone):
-            if nodata is not None:
-                valid[band] = pixels[band] != nodata
-    elif all(MaskFlags.all_valid in masks[i - 1] for i in indexes):
-        valid = np.ones(pixels.shape, bool)
-    else:
+    masks = [dataset.mask_flag_enums[i - 1] for i in indexes]
+    # Of several that a file has, GDAL gives one: a mask, else nodata, else transparency.
+    # Where transparency is a band, GDAL's masks would come from it.
+    asked = not (all(MaskFlags.all_valid in m for m in masks) or (has_alpha and not header.alpha))
+    valid = np.ones(pixels.shape, bool)
+    if asked:
         valid = dataset.read_masks(indexes, window=window) > 0
-    if header.alpha:  # GDAL's masks use it only in images of 2 or 4 bands, and not beside nodata
+    for band, index in enumerate(indexes):
+        nodata = dataset.nodatavals[index - 1]
+        if nodata is not None and not (asked and MaskFlags.nodata in masks[band]):
+            valid[band] &= pixels[band] != nodata
+    if header.alpha:  # GDAL's masks use it only in images of 2 or 4 bands
         transparency = dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, window=window)
         valid &= transparency > 0
     if pixels.dtype.kind == "f":
@@ -283,7 +336,7 @@ def read_small(
         SourceNotFound: the file is not there.
         UnreadableFile: it is truncated or damaged.
     """
-    with open_raster(header.path) as dataset, _reading(header.path):
+    with open_raster(header.path) as dataset, reading(header.path):
         if header.palette:
             pixels, valid = _read_image(dataset, header, None)
             rows, cols = (
@@ -311,9 +364,14 @@ def labels_are_colours(legend: Legend) -> bool:
 
 
 def read_label(
-    dataset: rasterio.DatasetReader, legend: Legend, window: Window | None = None
+    dataset: rasterio.DatasetReader,
+    legend: Legend,
+    window: Window | None = None,
+    band: int | None = None,
 ) -> Labels:
     """Class indices of a label file, shape (row, col), uint8, 255 = ignore.
+
+    With `band`, that band, from 1, holds the ids.
 
     Three bands are colours. One band is ids; it is colours if the legend's remap or ignore speak
     of colours (a grey g then is the colour (g, g, g)), or if the file has a colour table of which
@@ -324,19 +382,26 @@ def read_label(
         UnreadableFile: the file has neither one nor three bands, or is damaged.
         UnknownClass: an id or colour that the legend does not have.
     """
-    path = Path(dataset.name)
-    found = read_colours(dataset, window)
+    path = dataset.name
+    found = None if band else read_colours(dataset, window)
     if found is not None and (
         not _has_palette(dataset) or labels_are_colours(legend) or _all_known(*found, legend)
     ):
         rgb, visible = found
         return colours_to_labels(rgb, visible, legend, path)
-    with _reading(path):
-        values = dataset.read(1, window=window)
+    if band and band > dataset.count:
+        raise UnreadableFile(
+            f"has {dataset.count} bands, so no band {band} with labels",
+            remedy="correct the number of the labels' band",
+            path=path,
+        )
+    with reading(path):
+        values = dataset.read(band or 1, window=window)
         visible = dataset.dataset_mask(window=window) > 0
     if labels_are_colours(legend):
         return colours_to_labels(np.stack([values] * 3), visible, legend, path)
-    nodata = math.nan if dataset.nodata is None else dataset.nodata
+    nodata = dataset.nodatavals[(band or 1) - 1]
+    nodata = math.nan if nodata is None else nodata
     label = legend.from_ids(values, nodata=nodata, path=path)
     if ColorInterp.alpha in dataset.colorinterp:
         label[~visible] = IGNORE
@@ -355,10 +420,11 @@ def read_colours(
     if len(indexes) not in (1, 3):
         raise UnreadableFile(
             f"is no label image: it has {len(indexes)} bands",
-            remedy="labels are one band of class ids or three bands of colours",
+            remedy="labels are one band of class ids or three bands of colours; of several bands "
+            "say which one holds the ids",
             path=dataset.name,
         )
-    with _reading(Path(dataset.name)):
+    with reading(dataset.name):
         if _has_palette(dataset):
             colours = _colours(dataset, window)
             return colours[:3], colours[3] > 0
@@ -368,7 +434,7 @@ def read_colours(
 
 
 def colours_to_labels(
-    rgb: NDArray[np.uint8], visible: NDArray[np.bool_], legend: Legend, path: Path
+    rgb: NDArray[np.uint8], visible: NDArray[np.bool_], legend: Legend, path: Location
 ) -> Labels:
     """Class indices of colours (3, row, col); ignore where they are not visible.
 
@@ -390,7 +456,8 @@ def _all_known(rgb: NDArray[np.uint8], visible: NDArray[np.bool_], legend: Legen
 def check_same_grid(image: Header, label: Header) -> None:
     """Refuse a label that does not lie pixel on pixel on its image.
 
-    A label without a coordinate reference system is taken to lie where its image lies.
+    A label without a coordinate reference system is taken to lie where its image lies, unless it
+    has coordinates all the same and they are others.
 
     Raises:
         SizeMismatch: other size, or another grid by more than a hundredth of a pixel.
@@ -399,13 +466,14 @@ def check_same_grid(image: Header, label: Header) -> None:
         raise SizeMismatch(
             f"is {label.height} × {label.width} pixels (rows × columns), its image "
             f"{image.path} {image.height} × {image.width}",
-            remedy="make image and label the same size",
+            remedy="make image and label the same size, or warp the labels if both have "
+            "coordinates (--warp, where there is that option)",
             path=label.path,
         )
-    if image.crs is None or label.crs is None:
+    if Affine.identity() in (image.transform, label.transform):
         return
-    same_crs = rasterio.crs.CRS.from_user_input(image.crs) == rasterio.crs.CRS.from_user_input(
-        label.crs
+    same_crs = None in (image.crs, label.crs) or (
+        CRS.from_user_input(image.crs) == CRS.from_user_input(label.crs)
     )
     corners = [(0, 0), (image.width, image.height)]
     shift = max(
@@ -415,6 +483,7 @@ def check_same_grid(image: Header, label: Header) -> None:
         raise SizeMismatch(
             f"lies on another grid than its image {image.path}: {label.crs} "
             f"{tuple(label.transform)[:6]} against {image.crs} {tuple(image.transform)[:6]}",
-            remedy="warp the labels to the image's grid (nearest neighbour: they are categories)",
+            remedy="warp the labels to the image's grid (--warp, where there is that option; by "
+            "nearest neighbour: they are categories)",
             path=label.path,
         )

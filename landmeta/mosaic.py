@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from landmeta.errors import MissingCRS, SizeMismatch, SourceNotFound
 from landmeta.imagery import open_raster
+from landmeta.location import Location
 from landmeta.raster import (
     Grid,
     Image,
@@ -42,7 +43,7 @@ class Source(Protocol):
     """
 
     @property
-    def path(self) -> Path: ...  # noqa: D102 - said above
+    def path(self) -> Location: ...  # noqa: D102 - said above
 
     @property
     def grid(self) -> Grid: ...  # noqa: D102

@@ -37,6 +37,7 @@ from landmeta.companions import Companions
 from landmeta.errors import AlreadyMade, ConfigError, MissingCRS
 from landmeta.flips import Flipped
 from landmeta.legend import IGNORE
+from landmeta.location import name_of
 from landmeta.mapping import Classifier, Job, Tiling, mapped
 from landmeta.mosaic import Source, open_rasters
 from landmeta.raster import Layer, RowWriter, quietly_open, write_layers
@@ -272,7 +273,7 @@ def _map(
     """Make all chunks that are not done, here or on a cluster."""
     tiling = job.tiling(image.grid, classifier.tile_size)
     missing = [number for number in range(tiling.chunks) if number not in chunks.done]
-    with _bar(f"mapping {image.path.name}", len(tiling.rows) * len(tiling.cols), quiet) as tick:
+    with _bar(f"mapping {name_of(image.path)}", len(tiling.rows) * len(tiling.cols), quiet) as tick:
         if dask is None:
             _map_here(classifier, image, job, chunks, missing, tick)
         else:

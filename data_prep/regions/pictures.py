@@ -105,7 +105,7 @@ class Pictures:
         contact_sheet(self.grouping.looks, images, names, region).save(path)
 
     def _name(self, image: int) -> str:
-        return self.grouping.looks.headers[image].path.relative_to(self.root).as_posix()
+        return Path(self.grouping.looks.headers[image].path).relative_to(self.root).as_posix()
 
 
 def neighbourhood(points: Features, *, seed: int) -> Features:

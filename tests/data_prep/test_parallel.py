@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep import cutting
+from data_prep import scenes
 from data_prep.deepglobe import deepglobe
 from data_prep.parallel import in_order
 from data_prep.prepare import prepare
@@ -61,7 +61,7 @@ def prepare_threads():
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_number_of_threads_changes_nothing(raw, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(cutting, "PART", 5_000)  # an image of several parts
+    monkeypatch.setattr(scenes, "PART", 5_000)  # an image of several parts
     one, *others = (
         prepare(make(raw, name), tmp_path / f"{n}", workers=n, quiet=True) for n in (1, 2, 5)
     )

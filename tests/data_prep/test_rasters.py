@@ -405,9 +405,10 @@ def test_regions_from_a_table(tmp_path):
         tmp_path / "raw", tmp_path / "bad", SourceNotFound, table=table
     )
     table.write_text("path,area\na/0_img.tif,a\n", encoding="utf-8")
-    assert "line 2 has no path or no region" in fails(
-        tmp_path / "raw", tmp_path / "bad", ConfigError, table=table
-    )
+    assert "names an image without a region" in fails(
+        tmp_path / "raw", tmp_path / "bad", ConfigError, table=table,
+        images="{folder}/{name}_img.tif", labels="{folder}/{name}_lab.tif",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
