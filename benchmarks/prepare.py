@@ -43,8 +43,8 @@ from data_prep.sen12ms import sen12ms
 from data_prep.source import Source
 from data_prep.synthetic import write_deepglobe, write_sen12ms
 from landmeta.legend import IGBP_SIMPLIFIED, IGNORE
+from landmeta.shards import SHARD, encode, new_array, set_length, shard_path, write_shard
 from landmeta.tables import Table
-from landmeta.taskset import SHARD, append, new_array
 
 GOAL = 0.8
 PATCHES = 9
@@ -115,12 +115,15 @@ def read_alone(files: Sequence[Path], workers: int) -> None:
 
 
 def write_alone(arrays: Sequence[NDArray[Any]], out: Path) -> None:
-    """Write arrays (tile, …) as task sets are written."""
+    """Write arrays (tile, …) as task sets are written, by one thread."""
     for i, values in enumerate(arrays):
         fill = (0, IGNORE, True)[i]  # of images, labels, valid
-        array = new_array(out / f"{i}.zarr", values.shape[1:], values.dtype.name, fill)
-        for start in range(0, len(values), SHARD):
-            append(array, values[start : start + SHARD])
+        path = out / f"{i}.zarr"
+        new_array(path, values.shape[1:], values.dtype.name, fill)
+        for number, start in enumerate(range(0, len(values), SHARD)):
+            chunks = [encode(tile, fill) for tile in values[start : start + SHARD]]
+            write_shard(shard_path(path, number, values.ndim), chunks)
+        set_length(path, len(values))
 
 
 def write_uncompressed(arrays: Sequence[NDArray[Any]], out: Path) -> None:
@@ -314,7 +317,7 @@ def write_up(made: Figures) -> None:
     setting = (
         f"`python benchmarks/prepare.py`, {versions}, {made['machine']}, load "
         f"{made['load']:.1f} at the end; median of {made['repeats']} rounds. Threads are those "
-        "that read; preparing has one more that writes, and writing alone is done by one. Seconds "
+        "that read; they compress too, and one more writes; writing alone is done by one. Seconds "
         "are of the clock, in which others' work on the machine counts; CPU seconds below."
     )
     found, memory = made["speed"], made["memory"]

@@ -100,7 +100,7 @@ def test_who_does_the_work_changes_nothing(raw, tmp_path, scheduler, monkeypatch
     kinds = []
     for number, source in enumerate(sources(raw)):
         expected = content(prepare(source, tmp_path / f"threads{number}", quiet=True).folder)
-        how = {"dask": {"dask": scheduler}, "processes": {"workers": 2}}
+        how = {"dask": {"dask": scheduler}, "processes": {"workers": 3}}
         for kind, options in how.items():
             monkeypatch.setattr(preparing, "PROCESSES_FROM", 0)
             out = tmp_path / f"{kind}{number}"
