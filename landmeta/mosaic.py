@@ -26,7 +26,7 @@ from landmeta.raster import (
 )
 from landmeta.taskset import Band
 
-RASTERS = (".tif", ".tiff", ".jp2", ".img", ".png", ".jpg", ".jpeg")
+RASTERS = (".tif", ".tiff", ".gtif", ".jp2", ".img", ".png", ".jpg", ".jpeg")
 """Names of files in a folder that are taken for rasters end like this."""
 SHIFT = 0.01
 """Pixels by which the grids of two rasters may be apart and still count as one."""
