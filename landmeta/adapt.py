@@ -27,7 +27,7 @@ from landmeta.errors import (
 from landmeta.estimate import Found
 from landmeta.groups import Cells, GroupMap, by_tile, count_cells
 from landmeta.holdout import FEWEST_GROUPS, Progress, search
-from landmeta.legend import IGNORE, Legend
+from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.losses import to_batch
 from landmeta.meta.inner import Batch
 from landmeta.novelty import novelty_of
@@ -129,9 +129,10 @@ def adapt(
     if support.legend is not None:
         loaded.meta.check_classes(support.legend, checkpoint)
     tiles, legend, dropped = _to_map(support, loaded.meta)
-    pixels = class_pixels(tiles, legend)
+    one = support.shots  # tiles of the first view, in which all labels are once
+    pixels = class_pixels(Tiles(tiles.image[:one], tiles.label[:one]), legend)
     changes = changes or {}
-    asked = _changed(loaded.meta.adaptation_for(len(tiles)), changes)
+    asked = _changed(loaded.meta.adaptation_for(support.shots), changes)
     target = choose_device(device)
     ready = loaded.to(target)
     method, classes = ready.method, len(legend)
@@ -147,7 +148,8 @@ def adapt(
         )  # fmt: skip
         if found is not None and not fixed:
             asked = found.how
-    how = settle(method, ready.params, batch, asked, classes)
+    once = Batch(batch.image[:one], batch.label[:one])
+    how = settle(method, ready.params, once, asked, classes)
     params = adapt_params(method, ready.params, batch, how, classes)
     with torch.no_grad():
         unadapted = method.start(ready.params, None, classes)
@@ -166,13 +168,13 @@ def adapt(
         update={
             "kind": "region",
             "legend": legend,
-            "adaptation": {len(tiles): how},
+            "adaptation": {support.shots: how},
             "temperature": None if found is None else found.temperature,
             "provenance": {
                 "checkpoint": checkpoint.name,
                 "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-                "support": list(support.sources),
-                "support_tiles": len(tiles),
+                "support": list(support.sources[: support.shots]),
+                "support_tiles": support.shots,
                 "support_pixels": pixels,
                 "held_out": None if found is None else found.record(legend.names),
                 "trained": loaded.meta.provenance,
@@ -192,7 +194,7 @@ def adapt(
         shapes=None if support.shapes is None else dict(support.shapes),
         found=found,
         notes=(
-            *_notes(asked, tiles),
+            *_notes(asked, tiles.label[:one]),
             *_few_groups(hold_out, found, cells),
             *_drift(ready, tiles, support.corners),
         ),
@@ -266,8 +268,8 @@ def _to_map(support: Support, meta: CheckpointMeta) -> tuple[Tiles, Legend, tupl
     return with_table(tiles, numbering(kept)), legend.only(kept.tolist()), dropped
 
 
-def _notes(asked: Adaptation, tiles: Tiles) -> tuple[str, ...]:
-    labelled = int((tiles.label != IGNORE).any(axis=(1, 2)).sum())
+def _notes(asked: Adaptation, label: Labels) -> tuple[str, ...]:
+    labelled = int((label != IGNORE).any(axis=(1, 2)).sum())
     if not asked.early_stopping or labelled >= FEWEST_TILES:
         return ()
     return (

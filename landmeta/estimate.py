@@ -27,9 +27,9 @@ class Found:
         balanced: mean over classes of it.
         recall: share of right pixels and number of groups by class index.
         as_tuned: `balanced` of the checkpoint's own way.
-        temperature: that makes the confidence right.
-        before, after: reliability without and with a temperature, the latter fitted to the other
-            parts.
+        temperature: that makes the confidence right; None if one fitted to the other parts makes
+            held-out pixels less likely than none does.
+        before, after: reliability without a temperature, and with one fitted to the other parts.
     """
 
     how: Adaptation
@@ -42,7 +42,7 @@ class Found:
     balanced: float
     recall: dict[int, tuple[float, int]]
     as_tuned: float
-    temperature: float
+    temperature: float | None
     before: Reliability
     after: Reliability
 
@@ -138,9 +138,12 @@ def conclude(judged: Sequence[Judged], sample: Sample, parts: int, repeats: int)
     logits, weight = np.concatenate(judged[best].logits), sample.weight()
     right = logits.argmax(axis=1) == sample.truth
     crossed = _cross_fitted(logits, sample)
-    plain, cooled = (
-        softmax(logits / t, axis=1).max(axis=1) for t in (np.float64(1), crossed[:, None])
+    plain, cooled = (softmax(logits / t, axis=1) for t in (np.float64(1), crossed[:, None]))
+    likely, cooled_likely = (
+        np.average(np.log(p[np.arange(len(p)), sample.truth] + 1e-12), weights=weight)
+        for p in (plain, cooled)
     )
+    whole = _temperature(logits, sample, np.ones(len(logits), bool))
     classes, sizes = np.unique(cells.label, return_counts=True)
     return Found(
         how=judged[best].how,
@@ -156,9 +159,9 @@ def conclude(judged: Sequence[Judged], sample: Sample, parts: int, repeats: int)
             for c, n in zip(classes, sizes, strict=True)
         },
         as_tuned=float(cells.share @ hits[0]),
-        temperature=_temperature(logits, sample, np.ones(len(logits), bool)),
-        before=reliability(right, plain, weight),
-        after=reliability(right, cooled, weight),
+        temperature=whole if cooled_likely > likely else None,
+        before=reliability(right, plain.max(axis=1), weight),
+        after=reliability(right, cooled.max(axis=1), weight),
     )
 
 

@@ -77,6 +77,7 @@ def support_from_images(
     column: str | None = None,
     layer: str | None = None,
     radius: float = 0.0,
+    seed: int = 0,
     names: Sequence[str] | None = None,
     legend: Legend | None = None,
 ) -> Support:
@@ -89,6 +90,7 @@ def support_from_images(
         column: of polygons and points, that holds the class.
         layer: of a file that has several.
         radius: pixels around a point that it labels too.
+        seed: of where in their tiles labelled places lie.
         names: what the bands of the images are, if they do not say so themselves.
         legend: of the labels. Without one it is the checkpoint's, or, if that is open and the
             labels are shapes, made of the names in the column.
@@ -116,5 +118,11 @@ def support_from_images(
         labels, column, own, layer=layer, open_legend=meta.open_legend and legend is None
     )
     return load_shapes(
-        images, shapes, bands=meta.bands, tile_size=meta.tile_size, names=names, radius=radius
+        images,
+        shapes,
+        bands=meta.bands,
+        tile_size=meta.tile_size,
+        names=names,
+        radius=radius,
+        seed=seed,
     )

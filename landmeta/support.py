@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ class Support:
         corners: (tile, 3) number of the image, first row and column of each tile in it; None if not
             known.
         shapes: number of polygons and points per class name; None of labels that are pixels.
+        views: so many times every label is there, in tiles at other positions; one view after the
+            other.
     """
 
     tiles: Tiles
@@ -43,6 +45,33 @@ class Support:
     groups: GroupMap | None = None
     corners: NDArray[np.int64] | None = None
     shapes: Mapping[str, int] | None = None
+    views: int = 1
+
+    @property
+    def shots(self) -> int:
+        """Number of tiles of one view."""
+        return len(self.tiles) // self.views
+
+
+def joined(views: Sequence[Support]) -> Support:
+    """One support set of several views of the same labels."""
+    first = views[0]
+    return replace(
+        first,
+        tiles=Tiles(
+            np.concatenate([view.tiles.image for view in views]),
+            np.concatenate([view.tiles.label for view in views]),
+        ),
+        sources=tuple(source for view in views for source in view.sources),
+        groups=_together([view.groups for view in views]),
+        corners=_together([view.corners for view in views]),
+        views=len(views),
+    )
+
+
+def _together(arrays: Sequence[NDArray[Scalar] | None]) -> NDArray[Scalar] | None:
+    known = [array for array in arrays if array is not None]
+    return np.concatenate(known) if known else None
 
 
 def parse_pair(text: str) -> tuple[Path, Path]:

@@ -100,6 +100,8 @@ def adapt(
     """Adapt a trained network to a new region from a few labelled places or tiles."""
     from landmeta.adapt import adapt as run
     from landmeta.atomic import refuse_existing
+    from landmeta.labelled import support_from_files, support_from_images
+    from landmeta.legend import find_legend
 
     refuse_existing(out, overwrite)
     given = [bool(support), taskset is not None, labels is not None or bool(image)]
@@ -112,9 +114,26 @@ def adapt(
     if taskset is not None:
         labelled = _from_taskset(checkpoint, taskset, region, shots, seed, legend)
     else:
-        labelled = _from_files(
-            checkpoint, image, labels, class_column, layer, point_radius, support, legend, bands
-        )
+        names, own = name_list(bands), None if legend is None else find_legend(legend)
+        if support:
+            labelled = support_from_files(checkpoint, support, names, own)
+        elif labels is None or not image:
+            raise ConfigError(
+                "labels lie over images: one of both is missing",
+                remedy="give --image IMAGE (as often as there are images) and --labels LABELS",
+            )
+        else:
+            labelled = support_from_images(
+                checkpoint,
+                image,
+                labels,
+                column=class_column,
+                layer=layer,
+                radius=point_radius,
+                seed=seed,
+                names=names,
+                legend=own,
+            )
     changes: dict[str, Any] = {
         "optimizer": optimizer and optimizer.value,
         "rate": rate,
@@ -159,40 +178,6 @@ def _from_taskset(
     return support_from_taskset(checkpoint, taskset, region, shots, seed)
 
 
-def _from_files(
-    checkpoint: Path,
-    image: list[Path] | None,
-    labels: Path | None,
-    class_column: str | None,
-    layer: str | None,
-    point_radius: float,
-    support: list[str] | None,
-    legend: str | None,
-    bands: str | None,
-) -> Support:
-    from landmeta.labelled import support_from_files, support_from_images
-    from landmeta.legend import find_legend
-
-    own = None if legend is None else find_legend(legend)
-    if support:
-        return support_from_files(checkpoint, support, name_list(bands), own)
-    if labels is None or not image:
-        raise ConfigError(
-            "labels lie over images: one of both is missing",
-            remedy="give --image IMAGE (as often as there are images) and --labels LABELS",
-        )
-    return support_from_images(
-        checkpoint,
-        image,
-        labels,
-        column=class_column,
-        layer=layer,
-        radius=point_radius,
-        names=name_list(bands),
-        legend=own,
-    )
-
-
 @contextmanager
 def _bar(off: bool) -> Iterator[Callable[[float], None] | None]:
     """A progress bar, by the function that moves it; None if there is to be none."""
@@ -215,7 +200,7 @@ def _report(done: Adapted, labelled: Support) -> None:
     heads = ["class", *(["shapes"] if done.shapes is not None else []), "pixels"]
     heads += ["right when held out", "places held out"] if done.found else []
     rows = [_row(done, number, name) for number, name in enumerate(done.pixels)]
-    tell_table(f"used of {len(labelled.tiles)} tiles", heads, rows)
+    tell_table(f"used, in {labelled.shots} tiles", heads, rows)
     if done.scarce:
         tell(
             f"warning: {', '.join(done.scarce)} in fewer than 50 pixels: expect little of "
@@ -252,11 +237,15 @@ def estimate_text(found: Found) -> str:
         if found.tried > 1
         else "with the way asked for"
     )
+    heat = (
+        "and no temperature brings it nearer"
+        if found.temperature is None
+        else f"by {found.after.error:.2f} with a temperature ({found.temperature:.2f})"
+    )
     return (
         f"held out: {found.accuracy:.0%} of the pixels of {found.groups} labelled places are "
         f"right ({found.balanced:.0%} as the mean over classes), {chosen}. Confidence is off by "
-        f"{found.before.error:.2f} on average, by {found.after.error:.2f} with temperature "
-        f"{found.temperature:.2f}. Places that somebody chose to label are no random "
-        "sample: for the accuracy of the map and for areas draw one ('landmeta sample') and use "
-        "'landmeta assess'."
+        f"{found.before.error:.2f} on average, {heat}. Places that somebody chose to label are no "
+        "random sample: for the accuracy of the map and for areas draw one ('landmeta sample') "
+        "and use 'landmeta assess'."
     )

@@ -47,7 +47,9 @@ def test_windows_cover_every_box_inside_the_image(seed, count, size, height, wid
     rng = np.random.default_rng(seed)
     low = rng.integers(0, [width, height], (count, 2))
     high = np.minimum(low + rng.integers(1, 30, (count, 2)), [width, height])
-    windows = around(np.concatenate([low, high], axis=1), Grid(height, width, None, None), size)
+    windows = around(
+        np.concatenate([low, high], axis=1), Grid(height, width, None, None), size, rng
+    )
     covered = np.zeros((height, width), bool)
     for w in windows:
         assert 0 <= w.row_off <= w.row_off + w.height <= height
@@ -65,22 +67,37 @@ def test_every_label_is_there_once_on_its_own_pixel(tmp_path):
     shapes = shapes_of(tmp_path, geometry, ["1", "4", "10", "1"])
     support = load([image], shapes)
     whole = shapes.on(Grid(40, 60, CRS.from_epsg(32633), UTM["transform"])).draw()
-    label = support.tiles.label
-    used = label != 255
-    pixel = support.tiles.image[:, 0][used].astype(int)
-    assert sorted(pixel) == np.flatnonzero(whole.label != 255).tolist()
-    np.testing.assert_array_equal(whole.label.ravel()[pixel], label[used])
-    np.testing.assert_array_equal(support.groups >= 0, used)
-    assert len(np.unique(support.groups[used])) == 4
+    assert support.views == 4
+    for view in np.split(np.arange(len(support.tiles)), 4):
+        label = support.tiles.label[view]
+        used = label != 255
+        pixel = support.tiles.image[view, 0][used].astype(int)
+        assert sorted(pixel) == np.flatnonzero(whole.label != 255).tolist()
+        np.testing.assert_array_equal(whole.label.ravel()[pixel], label[used])
+        np.testing.assert_array_equal(support.groups[view] >= 0, used)
+        assert len(np.unique(support.groups[view][used])) == 4
     assert dict(support.shapes) == {"Forest & scrub": 2, "Grassland": 1, "Wasser <ä>": 1}
     for number, (_, top, left) in enumerate(support.corners):
         assert support.tiles.image[number, 0, 0, 0] == top * 60 + left
 
 
-def test_a_lone_place_lies_in_the_middle_of_its_tile(tmp_path):
+def test_a_place_lies_anywhere_in_its_tiles(tmp_path):
     image = make_image(tmp_path / "a.tif")
-    support = load([image], shapes_of(tmp_path, [at(20, 20, 24, 24)], [1]))
-    assert support.corners.tolist() == [[0, 14, 14]]
+    shapes = shapes_of(tmp_path, [at(20, 20, 24, 24)], [1])
+    found = np.concatenate([load([image], shapes, seed=s).corners for s in range(40)])
+    assert found[:, 1:].min() in (8, 9)  # metres are not whole pixels to the last digit
+    assert found[:, 1:].max() in (19, 20)
+    assert len(np.unique(found, axis=0)) > 50
+    again = load([image], shapes, seed=3)
+    np.testing.assert_array_equal(again.corners, load([image], shapes, seed=3).corners)
+
+
+def test_very_many_tiles_are_cut_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("landmeta.sparse.ROOM", 2 * 16 * 16)
+    image = make_image(tmp_path / "a.tif")
+    one = load([image], shapes_of(tmp_path, [at(0, 0, 4, 4)], ["1"]))
+    many = load([image], shapes_of(tmp_path, [at(0, 0, 60, 40)], ["1"]))
+    assert (one.views, many.views) == (2, 1)
 
 
 def test_several_images_in_other_projections(tmp_path):
@@ -99,7 +116,7 @@ def test_several_images_in_other_projections(tmp_path):
     assert len(groups[1]) == 1
     assert groups[1] < groups[0]
     second_pixels = (support.tiles.label[support.corners[:, 0] == 1] != 255).sum()
-    assert second_pixels == 64  # 40 m of 5 m pixels
+    assert second_pixels == 64 * support.views  # 40 m of 5 m pixels
 
 
 def test_what_labels_nothing_is_told(tmp_path):
@@ -119,8 +136,9 @@ def test_what_labels_nothing_is_told(tmp_path):
 def test_points_with_a_radius(tmp_path):
     image = make_image(tmp_path / "a.tif")
     point = shapes_of(tmp_path, [Point(500_205, 4_999_795)], [1])
-    assert (load([image], point).tiles.label != 255).sum() == 1
-    assert (load([image], point, radius=1).tiles.label != 255).sum() == 5
+    for radius, count in ((0, 1), (1, 5), (2, 13)):
+        support = load([image], point, radius=radius)
+        assert (support.tiles.label[: support.shots] != 255).sum() == count
 
 
 def test_far_away_labels(tmp_path):
@@ -133,5 +151,5 @@ def test_far_away_labels(tmp_path):
 def test_an_image_smaller_than_a_tile(tmp_path):
     image = make_image(tmp_path / "a.tif", 6, 9)
     support = load([image], shapes_of(tmp_path, [at(0, 0, 20, 20)], [1]))
-    assert (support.tiles.label != 255).sum() == 54
-    assert support.tiles.image.shape == (1, 2, 16, 16)
+    assert (support.tiles.label != 255).sum() == 54 * support.views
+    assert support.tiles.image.shape == (support.views, 2, 16, 16)

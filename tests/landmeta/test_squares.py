@@ -101,6 +101,8 @@ def test_nothing_to_see(tmp_path):
     with open_image(empty, classifier.band_specs) as image:
         assert [len(s) for s in survey(classifier, image, 5)] == [0, 0]
     path, _ = make(tmp_path)
-    told = pytest.raises(ConfigError, match="squares of 9 pixels in windows of 16")
-    with open_image(path, classifier.band_specs) as image, told:
+    with (
+        open_image(path, classifier.band_specs) as image,
+        pytest.raises(ConfigError, match="squares of 9 pixels in windows of 16"),
+    ):
         survey(classifier, image, 9)
