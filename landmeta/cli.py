@@ -91,13 +91,6 @@ def program(
     """Land-cover maps of a new region from a handful of labelled tiles, by meta-learning."""
 
 
-app.add_typer(prepare, name="prepare")
-app.command()(check)
-app.command()(show)
-app.command()(studio)
-app.command()(report)
-
-
 class WorldName(StrEnum):
     """What the demo runs on."""
 
@@ -121,7 +114,6 @@ AllowLeakage = Annotated[
 ]
 
 
-@app.command()
 def train(
     config: Config,
     resume: Annotated[
@@ -148,14 +140,6 @@ def train(
     _tell(f"next: landmeta adapt {path} --image IMAGE --labels LABELS --out region.safetensors")
 
 
-app.command()(adapt)
-app.command()(suggest)
-
-
-app.command()(predict)
-
-
-@app.command()
 def compare(
     config: Config,
     changes: Changes = None,
@@ -177,7 +161,6 @@ def compare(
     _tell(f"written to {found.folder}; open {found.folder / 'report.html'}")
 
 
-@app.command()
 def search(
     config: Config,
     resume: Annotated[
@@ -204,7 +187,6 @@ def search(
     _tell(f"next: landmeta train {path}")
 
 
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("demo"),
     world: Annotated[
@@ -221,13 +203,19 @@ def demo(
     _tell(f"written to {out}; open {page}")
 
 
-app.command()(sample)
-app.command()(assess)
-
-
 def _tell(text: str) -> None:
     # Values of the user may look like markup, and long paths must stay in one piece.
     Console(markup=False, highlight=False, soft_wrap=True).print(text)
+
+
+app.add_typer(prepare, name="prepare")
+for verb in (
+    *(check, show),
+    *(train, adapt, predict, studio, suggest),
+    *(report, sample, assess),
+    *(compare, search, demo),
+):
+    app.command()(verb)
 
 
 def main() -> None:

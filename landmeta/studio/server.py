@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ class NewClass(BaseModel):
     name: str
 
 
+class HowToAdapt(BaseModel):
+    """What the page sends to adapt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hold_out: bool = False
+
+
 class Studio:
     """What the addresses of the page do.
 
@@ -64,6 +73,7 @@ class Studio:
             Route("/drawing", self.draw, methods=["PUT"]),
             Route("/classes", self.add_class, methods=["POST"]),
             Route("/adapt", self.adapt, methods=["POST"]),
+            Route("/suggest", self.suggest, methods=["POST"]),
             Route("/cancel", self.cancel, methods=["POST"]),
             Route("/tiles/{layer}/{level:int}/{x:int}/{y:int}.png", self.tile),
             Route("/export/{name}", self.export),
@@ -99,6 +109,7 @@ class Studio:
             "classes": [{"name": c.name, "color": c.color} for c in classes],
             "drawing": [s.model_dump() for s in shop.shapes],
             "pixels": shop.pixels(),
+            "places": shop.places,
             "mapped": (shop.folder / MAP).is_file(),
             "exports": [n for n in EXPORTS if (shop.folder / n).is_file()],
             "folder": str(shop.folder),
@@ -127,7 +138,16 @@ class Studio:
 
     async def adapt(self, request: Request) -> Response:
         """Adapt and map."""
-        return JSONResponse(asdict(self.jobs.start(self.workshop.map)))
+        try:
+            how = HowToAdapt.model_validate(await _json(request))
+        except ValidationError as error:
+            raise HTTPException(400, "adapting is with hold_out or without") from error
+        work = partial(self.workshop.map, hold_out=how.hold_out)
+        return JSONResponse(asdict(self.jobs.start(work)))
+
+    async def suggest(self, request: Request) -> Response:
+        """Find where to label next."""
+        return JSONResponse(asdict(self.jobs.start(self.workshop.suggest)))
 
     async def cancel(self, request: Request) -> Response:
         """Stop what is running."""

@@ -10,6 +10,7 @@ import colorsys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -21,18 +22,23 @@ from landmeta.checkpoint import load_checkpoint
 from landmeta.classifier import NetworkClassifier
 from landmeta.device import DeviceName
 from landmeta.errors import ConfigError, EmptyRegion
+from landmeta.labelled import support_from_images
 from landmeta.legend import LandClass, Legend
 from landmeta.pictures import true_colour_bands
 from landmeta.predict import predict
 from landmeta.raster import Grid, open_image
+from landmeta.squares import survey
 from landmeta.studio import drawing
 from landmeta.studio.drawing import Shape
 from landmeta.studio.jobs import Job
-from landmeta.support import load_support
+from landmeta.suggest import choose
+from landmeta.vectors import read_places
 from landmeta.windows import cut
 
 DRAWING, LABELS, REGION, MAP = "drawing.json", "labels.gpkg", "region.safetensors", "map.tif"
 CONFIDENCE = "map.confidence.tif"
+PLACE, PLACES = 5, 8
+"""Pixels along a suggested place, and how many are suggested."""
 EXPORTS = (LABELS, REGION, MAP, CONFIDENCE)
 
 
@@ -63,7 +69,6 @@ class Workshop:
         self.raster, self.checkpoint, self.folder = raster, checkpoint, folder
         self.names, self.device = names, device
         meta = load_checkpoint(checkpoint).meta
-        self.tile_size, self._bands = meta.tile_size, meta.bands
         self.open_legend = meta.open_legend
         with open_image(raster, meta.bands, names) as image:
             self.grid: Grid = image.grid
@@ -71,6 +76,7 @@ class Workshop:
         self.rgb = self._shown_bands()
         folder.mkdir(parents=True, exist_ok=True)
         self.shapes = drawing.read(folder / DRAWING)
+        self.places: list[dict[str, int | str]] = []
         self.legend: Legend | None = None if self.open_legend else meta.legend
         for shape in self.shapes:
             self._legend_with(shape.label)
@@ -139,24 +145,36 @@ class Workshop:
 
     # What comes of it
 
-    def map(self, job: Job) -> str:
-        """Adapt to the drawing and map the image; what was there before stays until the end."""
+    def map(self, job: Job, hold_out: bool = False) -> str:
+        """Adapt to the drawing and map the image; what was there before stays until the end.
+
+        Args:
+            job: is told how far it is.
+            hold_out: hold labels out in turn, to choose the way and to estimate the accuracy.
+        """
         if not self.shapes or self.legend is None:
             raise EmptyRegion("nothing is drawn yet", remedy="draw some labels, then adapt")
         job.tell("reading the labels")
         with tempfile.TemporaryDirectory(prefix=".next", dir=self.folder) as scratch:
             made = Path(scratch)
-            label = self._rasterised()
-            self._write_labels(made / "labels.tif", label)
-            support = load_support(
-                [(self.raster, made / "labels.tif")],
-                bands=self._bands,
-                legend=self.legend,
-                tile_size=self.tile_size,
+            self._write_vectors(made / LABELS)
+            support = support_from_images(
+                self.checkpoint,
+                [self.raster],
+                made / LABELS,
+                column="class",
                 names=self.names,
+                legend=self.legend,
             )
-            job.tell(f"adapting to {len(support.tiles)} labelled tiles")
-            adapted = adapt(self.checkpoint, support, made / REGION, device=self.device)
+            job.tell(f"adapting to {len(self.shapes)} labelled places")
+            adapted = adapt(
+                self.checkpoint,
+                support,
+                made / REGION,
+                hold_out=hold_out,
+                progress=lambda share: job.tell("holding labels out", share),
+                device=self.device,
+            )
             classifier = _Watched(NetworkClassifier(made / REGION, self.device), job, self.grid)
             predict(
                 classifier,
@@ -168,28 +186,36 @@ class Workshop:
                 quiet=True,
             )
             job.tell("keeping the results")
-            self._write_vectors(made / LABELS)
             for name in EXPORTS:
                 (made / name).replace(self.folder / name)
-        scarce = f"; few labels of {', '.join(adapted.scarce)}" if adapted.scarce else ""
-        return f"{adapted.how.steps} steps on {len(support.tiles)} tiles{scarce}"
+        said = [f"{adapted.how.steps} steps on {len(self.shapes)} labelled places"]
+        if adapted.found is not None:
+            groups, right = adapted.found.groups, adapted.found.accuracy
+            said.append(f"of {groups} held out, {right:.0%} of the pixels are right")
+        if adapted.scarce:
+            said.append(f"few labels of {', '.join(adapted.scarce)}")
+        if adapted.unlabelled:
+            said.append(f"none of {', '.join(adapted.unlabelled)}")
+        return "\n".join([*said, *dict.fromkeys((*support.notes, *adapted.notes))])
 
-    def _write_labels(self, path: Path, label: NDArray[np.uint8]) -> None:
-        assert self.legend is not None
-        profile = {
-            "driver": "GTiff",
-            "dtype": "uint8",
-            "count": 1,
-            "height": self.grid.height,
-            "width": self.grid.width,
-            "nodata": 255,
-            "crs": self.grid.crs,
-            "transform": self.grid.transform,
-            "compress": "deflate",
-            "tiled": True,
-        }
-        with rasterio.open(path, "w", **profile) as dataset:
-            dataset.write(self.legend.to_ids(label), 1)
+    def suggest(self, job: Job) -> str:
+        """Find places to label next; they are `places` then."""
+        model = self.export(REGION)
+        classifier = NetworkClassifier(model, self.device)
+        with open_image(self.raster, classifier.band_specs, self.names) as image:
+            job.tell("looking where the map is unsure")
+            with tempfile.TemporaryDirectory() as scratch:
+                self._write_vectors(Path(scratch) / LABELS)
+                known = read_places(Path(scratch) / LABELS).on(image.grid)
+            watched = _Watched(classifier, job, self.grid)
+            found = choose(*survey(watched, image, PLACE, labelled=known), count=PLACES)
+        self.places = [
+            {"col": int(col), "row": int(row), "size": PLACE, "guess": classifier.legend.names[k]}
+            for row, col, k in zip(
+                found.squares.row, found.squares.col, found.squares.label, strict=True
+            )
+        ]
+        return f"{len(self.places)} places where a label tells most"
 
     def _write_vectors(self, path: Path) -> None:
         frame = drawing.to_frame(self.shapes, self.grid.transform, self.grid.crs)
@@ -215,14 +241,12 @@ class _Watched:
 
     def __init__(self, inner: NetworkClassifier, job: Job, grid: Grid) -> None:
         self._inner, self._job = inner, job
-        self.bands, self.band_specs = inner.bands, inner.band_specs
-        self.legend, self.tile_size = inner.legend, inner.tile_size
-        size = inner.tile_size
+        self.tile_size = size = inner.tile_size
         rows, cols = (cut(n, size, size // 4) for n in (grid.height, grid.width))
         self._all, self._done = len(rows.starts) * len(cols.starts), 0
 
-    def provenance(self) -> dict[str, str]:
-        return self._inner.provenance()
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the classifier has
+        return getattr(self._inner, name)
 
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         self._job.tell("mapping", min(1.0, self._done / self._all))

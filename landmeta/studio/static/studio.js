@@ -190,8 +190,9 @@ $("new-class").addEventListener("submit", guarded(async (event) => {
 
 $("adapt").addEventListener("click", guarded(async () => {
   await saving;
-  await watch(await ask("adapt", "POST"));
+  await watch(await ask("adapt", "POST", { hold_out: $("hold-out").checked }));
 }));
+$("suggest").addEventListener("click", guarded(async () => { await watch(await ask("suggest", "POST")); }));
 $("cancel").addEventListener("click", guarded(async () => { await ask("cancel", "POST"); }));
 
 async function watch(job) {
@@ -213,6 +214,7 @@ async function watch(job) {
 
 function busy(on) {
   $("adapt").disabled = on;
+  $("suggest").disabled = on;
   $("cancel").hidden = !on;
   $("progress").hidden = !on;
 }
@@ -231,6 +233,13 @@ async function refresh() {
   }));
   $("folder").textContent = now.exports.length ? `All of it is in ${now.folder}` : "";
   if (now.mapped) look();
+  places.clearLayers();
+  now.places.forEach(({ col, row, size, guess }, i) => {
+    const corners = [[-row, col], [-row - size, col + size]];
+    L.rectangle(corners, { color: "#ff00aa", weight: 3, fill: false, pmIgnore: true, interactive: false })
+      .bindTooltip(`${i + 1}: ${guess}?`, { permanent: true, direction: "right", className: "place" })
+      .addTo(places);
+  });
   count(now.pixels);
 }
 
@@ -238,6 +247,7 @@ async function refresh() {
 
 function look() {
   const layer = document.querySelector("[name=layer]:checked").value;
+  $("ramp").hidden = layer !== "confidence";
   const before = overlay;
   overlay = layer === "none" ? null : tiles(layer, Number($("opacity").value)).addTo(map);
   // The old one stays until the new one is there, so that nothing flickers.
