@@ -11,6 +11,7 @@ from landmeta.studio import drawing
 from landmeta.studio.jobs import Jobs
 from landmeta.studio.workshop import EXPORTS, Workshop
 from tests.landmeta.studio.test_drawing import point, polygon
+from tests.rasters import write_raster
 from tests.tiny import LEGEND
 
 NAMES = LEGEND.names
@@ -48,6 +49,38 @@ def test_a_drawing_becomes_a_map(image, classes, checkpoints, tmp_path):
     assert sorted(labels["class"]) == sorted(NAMES)
     assert labels.crs.to_epsg() == 32633
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"drawing.json", *EXPORTS}
+
+
+def test_an_image_without_coordinates(classes, checkpoints, tmp_path):
+    pixels = (classes[None] == np.arange(3)[:, None, None]) * 60.0 + 70
+    path = write_raster(tmp_path / "photo.tif", pixels, ("R", "G", "B"), crs=None)
+    shop = Workshop(path, checkpoints["maml"], tmp_path / "out")
+    shop.draw(drawn(classes))
+    ended = run(shop)
+    assert ended.stage == "done", ended.words
+    meta = load_checkpoint(tmp_path / "out/region.safetensors").meta
+    assert meta.provenance["support_pixels"] == dict.fromkeys(NAMES, 36)
+    assert gpd.read_file(tmp_path / "out/labels.gpkg").crs is None
+
+
+def test_places_to_label_next_are_not_where_labels_are(image, classes, checkpoints, tmp_path):
+    shop = Workshop(image, checkpoints["maml"], tmp_path / "out")
+    with pytest.raises(ConfigError, match="draw labels and adapt first"):
+        shop.suggest(None)
+    shop.draw(drawn(classes))
+    run(shop)
+    jobs = Jobs()
+    jobs.start(shop.suggest)
+    jobs.wait()
+    assert jobs.progress.stage == "done", jobs.progress.words
+    assert shop.places
+    label = drawing.rasterise(shop.shapes, shop.legend, *classes.shape)
+    for place in shop.places:
+        rows = slice(place["row"], place["row"] + place["size"])
+        cols = slice(place["col"], place["col"] + place["size"])
+        assert label[rows, cols].shape == (place["size"], place["size"])
+        assert (label[rows, cols] == 255).all()
+        assert place["guess"] in NAMES
 
 
 def test_who_comes_back_finds_all_of_it(image, classes, open_checkpoint, tmp_path):
