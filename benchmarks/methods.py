@@ -70,6 +70,8 @@ TUNE = {
 }
 """One search for all: lighter than the worlds' own, for the number of methods."""
 JUDGING = {"draws": 2, "queries": 12, "shots": (0, 1, 5), "curve_shots": 5}
+OPEN = {"shots": (1, 5), "reference": "random_forest"}
+"""In place of those where nothing can be mapped without labels, nor by the pretrained head."""
 OWN: dict[str, dict[str, Any]] = {}
 """Settings that a method needs other than the world's, by section."""
 
@@ -166,7 +168,7 @@ def compare_all(world: World, checkpoints: dict[str, Path]) -> pd.DataFrame:
     config = read_config(ROOT / f"configs/{world.configs}/compare.yaml", CompareConfig)
     out = world.folder / "comparison"
     if not out.exists():
-        judging = JUDGING | ({"shots": (1, 5)} if world.legend == "open" else {})
+        judging = JUDGING | (OPEN if world.legend == "open" else {})
         changes = judging | {
             "taskset": world.judged.folder,
             "out": out,
@@ -224,7 +226,7 @@ def write_result(
         text.append(f"## {word}")
         text.append(f"{rows['task'].nunique()} held-out regions.")
         text += [score_table(summarise(rows), measure).markdown() for measure in MEASURES]
-        against = "pretrain" if "pretrain" in set(rows["method"]) else "random_forest"
+        against = "pretrain" if "pretrain" in set(rows["method"]) else OPEN["reference"]
         differences = paired_differences(rows, against)
         text.append(f"Paired differences against {against} over regions:")
         text.append("\n".join(f"- {s}" for s in verdicts(differences, against)))

@@ -3,10 +3,10 @@
     python benchmarks/prepare_size.py [--triplets 1000]
 
 Prepares 1, 10 and 100 % of a made-up SEN12MS tree, of which no two files share their bytes on disk,
-by two threads, and 10 % by three processes too, each in a program of its own and after the system has been told to
-forget the files. Then the table of a task set as large as SEN12MS is opened. Prints tables and
-writes benchmarks/results/prepare_size.json and prepare_size.md, with what follows for the whole of
-SEN12MS.
+by two threads, and 10 % by three processes too, each in a program of its own and after the system
+has been told to forget the files. Then the table of a task set as large as SEN12MS is opened.
+Prints tables and writes benchmarks/results/prepare_size.json and prepare_size.md, with what follows
+for the whole of SEN12MS.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.filesize import decimal
 
 from data_prep.cut_encode import CutAndEncode, Encoded
 from data_prep.meter import Meter
@@ -21,7 +22,7 @@ from data_prep.source import Part, Source
 from data_prep.survey import Survey, check_room, settings, survey
 from data_prep.workplace import Entry, Workplace, failed, sync, workplace
 from landmeta.atomic import refuse_existing
-from landmeta.errors import EmptyRegion
+from landmeta.errors import ConfigError, EmptyRegion
 from landmeta.leakage.prove import prove_folder
 from landmeta.taskset import TaskSet, TaskSetWriter
 
@@ -74,6 +75,7 @@ def prepare(
 
     Raises:
         OutputExists: `out` exists and `overwrite` is False.
+        ConfigError: there is no such cluster, or the raw data's paths are not absolute for it.
         UnfinishedWork: other settings began to write `out`, or another process is at it.
         UnreadableFile: more images than `max_unreadable`, or all of a region, are unreadable.
         EmptyRegion: no tile came out of the source, or of a region that must have one.
@@ -90,8 +92,7 @@ def prepare(
         run = _Run(source, found, place, max_unreadable, proving)
         try:
             run.take_up(console)
-            work, count = CutAndEncode.of(source), workers or default_workers()
-            with _crew(work, count, dask, found) as crew:
+            with _crew(source, workers, dask, found) as crew:
                 run.do(crew, console)
             run.finish(overwrite)
         finally:
@@ -103,11 +104,18 @@ def prepare(
 
 
 def _crew(
-    work: CutAndEncode, count: int, dask: str | None, found: Survey
+    source: Source, workers: int | None, dask: str | None, found: Survey
 ) -> AbstractContextManager[Crew]:
+    work, count = CutAndEncode.of(source), workers or default_workers()
     if dask is not None:
         from data_prep.cluster import cluster
 
+        first = next((file for part in source.parts for file in part.files), None)
+        if first is not None and not Path(first).is_absolute():
+            raise ConfigError(
+                f"the workers of a cluster would look for {first} in folders of their own",
+                remedy="give the raw data's folder as an absolute path",
+            )
         return cluster(work, dask)
     if count > 2 and found.done[-1] >= PROCESSES_FROM:
         return processes(work, count)
@@ -170,9 +178,9 @@ class _Run:
         if console is None:
             return
         console.print(
-            f"{self.images:,} images, {self._found.done[-1] / 1e9:.2f} GB to read; "
-            f"{'about' if room.about else 'at most'} {room.needed / 1e9:.2f} GB to write, "
-            f"{room.free / 1e9:.2f} GB free"
+            f"{self.images:,} images, {decimal(round(self._found.done[-1]))} to read; "
+            f"{'about' if room.about else 'at most'} {decimal(round(room.needed))} to write, "
+            f"{decimal(room.free)} free"
         )
         if len(kept) < len(entries):
             console.print("files that had been read have changed: they are read again")

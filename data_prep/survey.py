@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
+from rich.filesize import decimal
 
 import landmeta
 from data_prep.cut_encode import CutAndEncode
@@ -132,7 +133,7 @@ def check_room(source: Source, found: Survey, out: Path, begin: int = 0) -> Room
     needed = left * found.tiles * _sampled(source, tile_bytes(source.meta))
     if needed > free:
         raise TooLittleDisk(
-            f"needs about {needed / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free there",
+            f"needs about {decimal(round(needed))}, but {decimal(free)} are free there",
             remedy="free disk space, choose another disk, or prepare less: fewer bands, scenes or "
             "tiles",
             path=out,

@@ -125,6 +125,13 @@ def test_on_a_cluster_errors_are_those_of_threads(tmp_path, scheduler):
     assert str(broken) in messages[0]
 
 
+def test_a_cluster_is_not_given_paths_of_this_folder(raw, tmp_path, scheduler, monkeypatch):
+    monkeypatch.chdir(raw)
+    with pytest.raises(ConfigError, match=r"s2_63_p1\.tif") as caught:
+        prepare(sen12ms("sen12ms", tile=16), tmp_path / "out", dask=scheduler, quiet=True)
+    assert "absolute" in caught.value.remedy
+
+
 def test_no_cluster_there(tmp_path, monkeypatch):
     monkeypatch.setattr(data_prep.cluster, "WAIT", 0.5)
     for address in ("tcp://127.0.0.1:9", "nonsense"):
