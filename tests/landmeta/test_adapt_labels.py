@@ -211,7 +211,9 @@ def test_suggested_places_are_filled_in_and_adapted_to(scene, checkpoints, tmp_p
     assert table.within(bounds).all()
     table["class"] = table["guess"]
     table.to_file(places)
-    again = adapted(scene, checkpoints["pretrain"], places, tmp_path / "s.safetensors")
+    again = adapted(
+        scene, checkpoints["pretrain"], places, tmp_path / "s.safetensors", "--no-hold-out"
+    )
     assert again.exit_code == 0, again.output
     refused = invoke("suggest", model, scene / "image.tif", "--out", places, "--device", "cpu")
     assert refused.exit_code == 2
