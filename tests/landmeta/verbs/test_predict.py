@@ -72,7 +72,9 @@ def test_all_that_there_is_in_one_go(tmp_path, model):
     assert set(ids[0][~gone].tolist()) <= set(LEGEND.ids)
     assert np.abs(shares[:, ~gone].sum(axis=0) - 250.0).max() <= 2
     assert np.abs(shares.max(axis=0)[~gone] / 2.5 - confidence[0][~gone]).max() <= 1
-    assert set(gpd.read_file(out.with_suffix(".gpkg"), layer="classes")["name"]) <= set(LEGEND.names)
+    assert set(gpd.read_file(out.with_suffix(".gpkg"), layer="classes")["name"]) <= set(
+        LEGEND.names
+    )
     style = ElementTree.parse(out.with_suffix(".qml"))
     assert [e.get("label") for e in style.iter("paletteEntry")] == list(LEGEND.names)
     assert json.loads((out.parent / "map.stac.json").read_text())["properties"]["proj:code"]
@@ -238,7 +240,9 @@ def test_a_real_scene(tmp_path, pattern):
     images = sorted(real_data(source).glob(rest))
     with rasterio.open(images[0]) as dataset:
         height, width = (min(300, n) for n in dataset.shape)
-        window = rasterio.windows.Window(dataset.width - width, dataset.height - height, width, height)
+        window = rasterio.windows.Window(
+            dataset.width - width, dataset.height - height, width, height
+        )
         pixels = dataset.read(window=window)
         valid = dataset.read_masks(window=window).any(axis=0)
         profile = {
