@@ -36,8 +36,9 @@ from landmeta.checkpoint import CheckpointMeta, save_checkpoint
 from landmeta.classifier import NetworkClassifier
 from landmeta.config import TrainConfig, read_config
 from landmeta.legend import IGBP_SIMPLIFIED, Legend
+from landmeta.mapping import Tiling, _batches
 from landmeta.methods import MethodSettings, make_method
-from landmeta.predict import _batches, predict
+from landmeta.predict import predict
 from landmeta.raster import open_image
 from landmeta.tables import Table
 from landmeta.taskset import Band
@@ -97,8 +98,9 @@ def make_model(path: Path, tile: int) -> None:
 def batches_in_memory(raster: Path, tile: int) -> list[NDArray[np.float32]]:
     """What `predict` gives to the classifier."""
     with open_image(raster, BANDS) as image:
-        axes = (cut(n, tile, tile // 4) for n in (image.grid.height, image.grid.width))
-        return [batch.images for batch in _batches(image, *axes, BATCH)]
+        rows, cols = (cut(n, tile, tile // 4) for n in (image.grid.height, image.grid.width))
+        tiling = Tiling(rows, cols, BATCH)
+        return [batch.images for batch in _batches(image, tiling, 0, len(rows), None)]
 
 
 def measure(folder: Path, side: int, tile: int, threads: int, repeats: int) -> Figures:
