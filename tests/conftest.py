@@ -1,9 +1,14 @@
 """Fixtures that several test modules share; each is made once a session and never changed."""
 
 import pytest
+from hypothesis import settings
 
 from landmeta.train import train
 from tests.tiny import tiny_config, tiny_taskset
+
+# Nothing here is timed: a busy machine must not fail a test.
+settings.register_profile("landmeta", deadline=None)
+settings.load_profile("landmeta")
 
 
 @pytest.fixture(scope="session")
