@@ -406,14 +406,14 @@ def prepare_truncated_labels(place):
     return place.prepare()
 
 
-@bad(errors.UnreadableFile, "1037_sat.jpg", "cannot be read", remedy="truncated")
+@bad(errors.UnreadableFile, "_sat.jpg", "cannot be read", remedy="truncated")
 def prepare_a_truncated_photo(place):
     root = place.here / "raw"
-    write_deepglobe(root, images=6, size=32)
-    cut(root / "1037_sat.jpg")
+    write_deepglobe(root, images=10, size=32)
+    cut(min(root.glob("*_sat.jpg")))
     return (
         "prepare", "deepglobe", root, "--out", place.out, "--tile", TILE, "--split", "random",
-        "--k", 3, "--quiet",
+        "--k", 3, "--min-images", 1, "--quiet",
     )  # fmt: skip
 
 

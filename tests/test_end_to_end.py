@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -89,7 +90,7 @@ def region_model(folder, runs):
     labels = read_raster(folder / "raw/t/0_labels.tif")[0]
     labels[(read_raster(folder / "raw/t/0_image.tif") == NODATA).all(axis=0)] = IGNORE
     for land in LEGEND.classes:
-        assert f"{land.name}: {(labels == land.id).sum()} labelled pixels" in said
+        assert re.search(rf"^ *{land.name} +{(labels == land.id).sum()}\b", said, re.M)
     return out
 
 

@@ -187,9 +187,18 @@ def _bar(off: bool) -> Iterator[Callable[[float], None] | None]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("holding labels out", total=1.0)
-        yield lambda done: bar.update(task, completed=done)
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task("holding labels out", total=1.0)
+
+    def move(done: float) -> None:
+        bar.start()  # only now: what is wrong with the input has been said by then
+        bar.update(task, completed=done)
+
+    try:
+        yield move
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _report(done: Adapted, labelled: Support) -> None:

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from data_prep.deepglobe import deepglobe
 from data_prep.deepglobe_layouts import find_layout
-from data_prep.pairs import read_regions
+from data_prep.listing import read_table
 from data_prep.prepare import prepare
 from data_prep.regions import pictures
 from landmeta.errors import (
@@ -128,7 +128,8 @@ def test_what_was_grouped_lies_beside_the_tiles(tmp_path):
     by_image = tasks.table.groupby("source")["region"].first()
     assert table.set_index("path")["region"].loc[by_image.index].equals(by_image)
     assert [f"cluster_{n:02d}" for n in table["cluster"]] == table["region"].tolist()
-    assert read_regions(folder / "regions.csv") == by_image.to_dict()  # of rasters --table
+    listed = read_table(folder / "regions.csv")  # of rasters --table
+    assert {path: row.region for path, row in listed.items()} == by_image.to_dict()
     choice = pd.read_csv(folder / "choice.csv")
     assert choice["k"].tolist() == [3] and choice["chosen"].tolist() == [True]
     assert choice["silhouette"][0] == pytest.approx(tasks.meta.options["silhouette"], abs=1e-4)

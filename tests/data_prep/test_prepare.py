@@ -17,7 +17,7 @@ from rich.console import Console
 
 import data_prep.meter as metering
 import data_prep.prepare as preparing
-from data_prep import cutting, survey
+from data_prep import scenes, survey
 from data_prep.meter import Meter
 from data_prep.prepare import prepare
 from data_prep.rasters import rasters
@@ -113,7 +113,7 @@ def test_a_region_is_never_lost_as_a_whole(raw, tmp_path):
 
 
 def test_an_image_in_several_parts_counts_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(cutting, "PART", 1)  # a strip of tiles
+    monkeypatch.setattr(scenes, "PART", 1)  # a strip of tiles
     write_tree(tmp_path / "raw", images=3)
     how = {"images": "{region}/{name}_img.tif", "labels": "{region}/{name}_lab.tif"}
     broken = tmp_path / "raw/b/1_img.tif"
