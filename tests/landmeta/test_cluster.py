@@ -30,7 +30,7 @@ CENTROIDS = np.array([[0, 0], [3, 0], [0, 3]], np.float32)
 def address():
     """The scheduler of a cluster of two processes on this machine."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0"
     ) as local:
         yield local.scheduler_address
 
@@ -132,7 +132,7 @@ def test_what_a_lost_cluster_has_done_is_kept(tmp_path, raster):
     out = tmp_path / "map.tif"
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as own,
         pytest.raises(ProcessLost, match="could not go on"),
     ):
         predict(
