@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from landmeta.legend import Legend
 from landmeta.mosaic import Source, open_rasters
 from landmeta.raster import Grid
 from landmeta.taskset import Band
-from landmeta.uncertainty import Quantities
+from landmeta.uncertainty import MOST_NOVEL, Quantities
 from landmeta.windows import Axis, Strip, cut, pad_by_mirror
 
 CHUNK = 8
@@ -60,6 +60,14 @@ class Classifier(Protocol):
         Args:
             image: physical values, shape (tile, band, row, col), NaN where not valid.
         """
+        ...
+
+
+class Wary(Classifier, Protocol):
+    """A classifier that also tells what it knows nothing of."""
+
+    def unlikeness(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How unlike anything labelled each pixel is, (tile, row, col); above 1, it is."""
         ...
 
 
@@ -142,7 +150,8 @@ def mapped(
         work of its own that another thread may do.
     """
     tiling = job.tiling(image.grid, classifier.tile_size)
-    for row, values in blended(classifier, image, tiling, chunks, job.area, tick):
+    novelty = job.quantities.novelty
+    for row, values in blended(classifier, image, tiling, chunks, job.area, tick, novelty=novelty):
         yield row // CHUNK, partial(job.quantities.to_bytes, values, classifier.legend)
 
 
@@ -153,6 +162,8 @@ def blended(
     chunks: range,
     area: Area | None = None,
     tick: Callable[[int], None] = lambda windows: None,
+    *,
+    novelty: bool = False,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Map chunks that follow each other.
 
@@ -165,6 +176,7 @@ def blended(
         chunks: which to map.
         area: pixels outside are not mapped, and windows outside neither read nor classified.
         tick: is told how many windows of the image are done, those before `chunks` included.
+        novelty: ask a `Wary` classifier for its unlikeness too: one more channel, the last.
 
     Yields:
         Number of the row of windows, and the rows of pixels that no later one reaches: blended
@@ -177,7 +189,7 @@ def blended(
     first = tiling.windows_of(chunks[0]).start
     end = tiling.windows_of(chunks[-1]).stop
     lead, across = tiling.rows.lead(first), len(tiling.cols)
-    strip = Strip(tiling.rows, tiling.cols, len(classifier.legend), lead)
+    strip = Strip(tiling.rows, tiling.cols, len(classifier.legend) + novelty, lead)
 
     def finished(until: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         while strip.row < until:
@@ -189,7 +201,7 @@ def blended(
     with ThreadPoolExecutor(1, "read") as reader:
         coming = _ahead(_batches(image, tiling, lead, end, area), reader)
         for batch in coming:
-            probabilities = _classify(classifier, batch)
+            probabilities = _classify(classifier, batch, novelty)
             for (row, col), values in zip(batch.windows, probabilities, strict=True):
                 yield from finished(row)
                 if row >= lead:
@@ -281,9 +293,14 @@ def _ahead(items: Iterator[Item], pool: ThreadPoolExecutor) -> Iterator[Item]:
         yield item
 
 
-def _classify(classifier: Classifier, batch: _Batch) -> NDArray[np.float32]:
-    """Probabilities of a batch; all 0 at pixels that are not to be mapped."""
+def _classify(classifier: Classifier, batch: _Batch, novelty: bool) -> NDArray[np.float32]:
+    """Probabilities of a batch, and unlikeness; all 0 at pixels that are not to be mapped."""
     probabilities = classifier.probabilities(batch.images)
+    if novelty:
+        unlike = cast("Wary", classifier).unlikeness(batch.images)[:, None]
+        # What is beyond is not told apart, and would outweigh its neighbours where windows blend.
+        unlike = np.minimum(unlike, np.float32(MOST_NOVEL))
+        probabilities = np.concatenate([probabilities, unlike], axis=1)
     probabilities = np.where(batch.wanted[:, None], probabilities, np.float32(0))
     if not np.isfinite(probabilities).all():
         raise CheckpointMismatch(

@@ -34,7 +34,7 @@ import landmeta
 from landmeta.aoi import read_area
 from landmeta.atomic import refuse_existing
 from landmeta.companions import Companions
-from landmeta.errors import AlreadyMade, ConfigError, MissingCRS
+from landmeta.errors import AlreadyMade, CheckpointMismatch, ConfigError, MissingCRS
 from landmeta.flips import Flipped
 from landmeta.legend import IGNORE
 from landmeta.location import name_of
@@ -86,6 +86,7 @@ def predict(
     confidence: bool = True,
     entropy: bool = False,
     probabilities: bool = False,
+    novelty: bool = False,
     companions: Companions | None = None,
     names: Sequence[str] | None = None,
     provenance: Mapping[str, str] | None = None,
@@ -118,6 +119,9 @@ def predict(
         entropy: write `map.entropy.tif`: Shannon's entropy in percent of the logarithm of the
             number of classes.
         probabilities: write `map.probabilities.tif`: a band for each class, uint8 0-250 × 0.004.
+        novelty: write `map.novelty.tif`: how unlike every labelled place a pixel is, in percent of
+            the threshold of `landmeta.novelty`: above 100 the map is a guess. Needs a model that
+            was adapted to a region.
         companions: files that other programs read beside the map; by default a style of QGIS.
         names: what the bands of the raster are, in its order, if it does not say so itself.
         provenance: kept in the metadata of the outputs, such as the model and its hash.
@@ -135,7 +139,8 @@ def predict(
             asked for needs one.
         ConfigError: `overlap` or `batch` makes no sense, `out` is the raster itself, `aoi` holds no
             polygon that touches it, or there is no such cluster.
-        CheckpointMismatch: the classifier gave values that are no probabilities.
+        CheckpointMismatch: the classifier gave values that are no probabilities, or knows no
+            labelled places that pixels could be unlike.
         ProcessLost: the cluster was lost.
         AlreadyMade: the map is there, made of the same.
         OutputExists, WriteFailed: as `landmeta.raster.write_layers`; nothing half-written is left.
@@ -143,7 +148,9 @@ def predict(
     rasters = (raster,) if isinstance(raster, Path) else tuple(raster)
     overlap = classifier.tile_size // 4 if overlap is None else overlap
     companions = companions or Companions()
-    wanted = Quantities(confidence, entropy, probabilities)
+    wanted = Quantities(confidence, entropy, probabilities, novelty)
+    if novelty:
+        _check_knows_labels(classifier)
     calibration = calibration_of(classifier)
     layers = wanted.layers(out, classifier.legend, calibration)
     files = [*(layer.path for layer in layers), *companions.paths(out)]
@@ -189,6 +196,16 @@ def calibration_of(classifier: Classifier) -> str:
     """What its probabilities are worth, in words: whether a temperature was fitted to labels."""
     found = getattr(classifier, "temperature", None)
     return "not calibrated" if found is None else f"calibrated by temperature {found:.4g}"
+
+
+def _check_knows_labels(classifier: Classifier) -> None:
+    if getattr(classifier, "novelty", None) is None:
+        raise CheckpointMismatch(
+            "knows no labelled places that pixels could be unlike: it is not adapted to a region",
+            remedy="adapt it by 'landmeta adapt' and map with the region model, or leave --novelty "
+            "out",
+            path=getattr(classifier, "path", None),
+        )
 
 
 def _check_options(

@@ -32,6 +32,10 @@ def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
+MOST_NOVEL = 2.5
+"""Unlikeness in parts of its threshold that is told apart: 250 percent, and 255 stays nodata."""
+
+
 @dataclass(frozen=True)
 class Quantities:
     """Which layers a map has beside its classes."""
@@ -39,6 +43,7 @@ class Quantities:
     confidence: bool = True
     entropy: bool = False
     probabilities: bool = False
+    novelty: bool = False
 
     def layers(self, out: Path, legend: Legend, calibration: str) -> list[Layer]:
         """The layers of the map `out`, in the order of the bands of `to_bytes`.
@@ -58,19 +63,25 @@ class Quantities:
         if self.probabilities:
             path = beside(out, "probabilities")
             layers.append(Layer(path, "probabilities", bands=legend.names, scale=1 / STEPS))
+        if self.novelty:
+            name = "novelty (percent of what is still like a labelled place; above 100 unlike all)"
+            layers.append(Layer(beside(out, "novelty"), name, unit="%"))
         return layers
 
     def to_bytes(self, blended: NDArray[np.float32], legend: Legend) -> NDArray[np.uint8]:
         """Everything that is kept of some rows.
 
         Args:
-            blended: class probabilities, shape (class, row, width); all 0 means no data.
+            blended: class probabilities, shape (class, row, width); all 0 means no data. With
+                novelty, one channel more: unlikeness in parts of its threshold.
             legend: of the classes.
 
         Returns:
             Shape (band, row, width): class ids, then confidence and entropy in percent and the
-            probability of each class in steps of 1 / `STEPS`, as far as they are wanted.
+            probability of each class in steps of 1 / `STEPS`, and novelty in percent, as far as
+            they are wanted.
         """
+        blended, unlike = blended[: len(legend)], blended[len(legend) :]
         best = blended.max(axis=0)
         nodata = best == 0
         index = blended.argmax(axis=0).astype(np.uint8)
@@ -82,6 +93,8 @@ class Quantities:
             bands.append(_scaled(entropy(blended), 100)[None])
         if self.probabilities:
             bands.append(_scaled(blended, STEPS))
+        if self.novelty:
+            bands.append(np.rint(unlike * 100).clip(0, 100 * MOST_NOVEL).astype(np.uint8))
         stacked = np.concatenate(bands)
         stacked[:, nodata] = IGNORE
         return stacked

@@ -70,6 +70,14 @@ def predict(
         bool,
         typer.Option("--probabilities", help="Write MAP.probabilities.tif, a band a class."),
     ] = False,
+    novelty: Annotated[
+        bool,
+        typer.Option(
+            "--novelty",
+            help="Write MAP.novelty.tif, in percent: above 100 a pixel is unlike every labelled "
+            "place, and the map a guess.",
+        ),
+    ] = False,
     style: Annotated[bool, typer.Option(help="Write MAP.qml, names and colours for QGIS.")] = True,
     stac: Annotated[
         bool, typer.Option("--stac", help="Write MAP.stac.json, a STAC item for catalogues.")
@@ -125,6 +133,7 @@ def predict(
         "confidence": confidence,
         "entropy": entropy,
         "probabilities": probabilities,
+        "novelty": novelty,
         "companions": Companions(style, stac, date, polygons or mmu > 0, mmu),
         "names": None if bands is None else [n.strip() for n in bands.split(",") if n.strip()],
         "provenance": classifier.provenance(),
