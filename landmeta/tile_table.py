@@ -26,7 +26,7 @@ from shapely.geometry import Polygon, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 Row = dict[str, Any]
-GROUP = 2**14
+GROUP = 2**12
 """Rows in a group of the Parquet file: what is in memory at a time."""
 
 SCHEMA = pa.schema(
