@@ -160,8 +160,9 @@ def _spread(taskset: TaskSet, bands: Sequence[int]) -> NDArray[np.float64]:
 
 
 def _digest(image: NDArray[np.float32]) -> int:
-    """Of the pixels; 0 where every band is constant."""
-    if (image == image[:, :1, :1]).all():
+    """Of the pixels; 0 where every band is constant, or without data throughout."""
+    corner = image[:, :1, :1]
+    if ((image == corner) | (np.isnan(image) & np.isnan(corner))).all():
         return 0
     return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
 

@@ -84,6 +84,18 @@ def test_sea_fog_and_shores_are_no_copies_of_each_other(tmp_path):
     assert pairs(tmp_path / "set", [scene(n) for n in range(20)] + plain) == set()
 
 
+def test_sea_painted_in_one_colour_is_no_copy_where_a_band_has_no_data(tmp_path):
+    """As in Blue Marble with NDVI, which is missing over sea."""
+    sea = np.broadcast_to(np.uint8([2, 5, 0])[:, None, None], (3, TILE, TILE))
+    valid = np.ones((3, TILE, TILE), bool)
+    valid[2] = False
+    tiles = [{"image": scene(n), "source": f"{n}"} for n in range(20)]
+    tiles += [{"image": sea, "valid": valid, "source": f"sea {n}"} for n in range(3)]
+    looks = look(write(tmp_path / "set", tiles))
+    assert looks.plain[20:].all()
+    assert not list(alike(looks, lambda i, j: np.ones(len(i), bool)))
+
+
 def test_plain_tiles_that_are_the_same_pixel_by_pixel_are_copies(tmp_path):
     rng = np.random.default_rng(2)
     sea = (30 + rng.normal(0, 1.5, (3, TILE, TILE))).astype(np.uint8)

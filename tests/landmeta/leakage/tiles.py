@@ -28,7 +28,7 @@ def tile(number: int, **more) -> SourceTile:
     return SourceTile(
         image=more.get("image", noise),
         label=np.zeros((size, size), np.uint8),
-        valid=np.ones((3, size, size), bool),
+        valid=more.get("valid", np.ones((3, size, size), bool)),
         region=more.get("region", "a"),
         season=more.get("season", ""),
         split=more.get("split", "train"),
