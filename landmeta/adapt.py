@@ -142,8 +142,13 @@ def adapt(
     found = None
     if hold_out:
         fixed = not _CHOSEN.isdisjoint(changes)
+        # One view of each label tells which way is better, in a part of the time.
+        view = slice(support.shots)
+        corners = None if support.corners is None else support.corners[view]
+        seen = count_cells(groups[view], tiles.label[view], corners, loaded.meta.tile_size)
+        some = to_batch(Tiles(tiles.image[view], tiles.label[view]), target)
         found = search(
-            method, ready.params, batch, groups, cells, asked, classes,
+            method, ready.params, some, groups[view], seen, asked, classes,
             fixed=fixed, seed=seed, progress=progress,
         )  # fmt: skip
         if found is not None and not fixed:
