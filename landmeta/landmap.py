@@ -16,7 +16,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from landmeta.errors import EmptyRegion, UnknownClass, UnreadableFile
+from landmeta.errors import ConfigError, EmptyRegion, UnknownClass, UnreadableFile
 from landmeta.imagery import open_raster, unreadable
 from landmeta.legend import IGNORE, Labels, LandClass, Legend
 from landmeta.pixelarea import PixelArea, pixel_area
@@ -104,12 +104,20 @@ def open_map(path: Path, legend: Legend | None = None) -> LandMap:
     Raises:
         SourceNotFound: the file is not there.
         UnreadableFile: it is damaged or no map of classes.
+        ConfigError: the map names its own classes and `legend` remaps ids.
     """
     notes = []
     with open_raster(path) as dataset, few_blocks_kept(bytes_of_blocks(dataset)):
         _check_classes(dataset, path)
         grid = Grid.of(dataset)
-        found = legend or _own_legend(dataset)
+        own = _own_legend(dataset)
+        if legend is not None and own is not None and legend.remap:
+            raise ConfigError(
+                "names its own classes, and the legend given says what other ids mean",
+                remedy="leave --legend out; give a reference in the ids of the map's classes",
+                path=path,
+            )
+        found = legend or own
         if found is None:
             found = _legend_of_ids(dataset, path)
             notes.append(

@@ -141,7 +141,7 @@ def reliability_picture(held_out: Mapping[str, Any] | None) -> str:
         axes.plot(sure, right, color=color, linewidth=1.5, label=name)
         axes.scatter(sure, right, s=10 + 200 * share, color=color, alpha=0.6)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="lower right", frameon=False)
     stream = io.BytesIO()
     figure.savefig(stream, dpi=130)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -4,9 +4,9 @@ import rasterio
 from affine import Affine
 
 import landmeta.landmap
-from landmeta.errors import EmptyRegion, SourceNotFound, UnknownClass, UnreadableFile
+from landmeta.errors import ConfigError, EmptyRegion, SourceNotFound, UnknownClass, UnreadableFile
 from landmeta.landmap import content, open_map
-from landmeta.legend import IGNORE, LandClass, Legend
+from landmeta.legend import IGNORE, LandClass, Legend, find_legend
 from landmeta.raster import Grid, Layer, write_layers
 from tests.rasters import THREE, write_raster
 
@@ -27,6 +27,11 @@ def path(tmp_path, ids):
     with write_layers([Layer(out, "land cover", THREE)], grid, {}) as (writer,):
         writer.write(ids)
     return out
+
+
+def test_a_legend_that_remaps_is_not_for_a_map_that_names_its_classes(path):
+    with pytest.raises(ConfigError, match="names its own classes"):
+        open_map(path, find_legend("igbp-simplified"))
 
 
 def test_map_of_ours_is_read_with_its_legend(path, ids):
