@@ -56,7 +56,7 @@ def test_processes_answer_in_order():
     with processes(crews.square, 2) as crew:
         found = list(results(crew, range(40)))
     assert [square for _, square in found] == [n**2 for n in range(40)]
-    assert len({process for process, _ in found} - {os.getpid()}) == 2
+    assert os.getpid() not in {process for process, _ in found}
 
 
 def test_an_error_comes_out_of_a_process_as_it_was():
@@ -146,7 +146,7 @@ def test_no_cluster_there(tmp_path, monkeypatch):
 
 def test_a_cluster_without_workers(monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(data_prep.cluster, "WAIT", 0.5)
+    monkeypatch.setattr(data_prep.cluster, "WAIT", 5)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0", protocol="tcp") as empty,
         pytest.raises(ConfigError, match="no worker"),
