@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from landmeta.verbs.options import Overwrite
+
 
 def assess(
     landmap: Annotated[Path, typer.Argument(metavar="MAP", help="Map of classes to assess.")],
@@ -34,9 +36,7 @@ def assess(
         typer.Option(help="Names of the classes where the map has none: a file, or a known name."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Accuracy and class areas with 95 % intervals from a random sample, or why there are none."""
     from landmeta.assess import assess as run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from landmeta.errors import (
     ProcessLost,
     WriteFailed,
 )
+from landmeta.verbs.options import BandNames, Device, On, Overwrite, Quiet, name_list
 from landmeta.verbs.telling import tell
 
 if TYPE_CHECKING:
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 MAPS = (".tif", ".tiff")
 """How the name of a map may end; a name that ends otherwise is a folder's."""
-
-
-class On(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def predict(
@@ -93,10 +85,7 @@ def predict(
         float,
         typer.Option(min=0, help="Hectares below which a polygon goes to its largest neighbour."),
     ] = 0,
-    bands: Annotated[
-        str | None,
-        typer.Option(help="What the image's bands are, in its order, comma between."),
-    ] = None,
+    bands: BandNames = None,
     allow_no_crs: Annotated[
         bool, typer.Option("--allow-no-crs", help="Map a photo that lies nowhere on a map.")
     ] = False,
@@ -107,11 +96,9 @@ def predict(
             "workers need model and rasters under the same paths."
         ),
     ] = None,
-    device: Annotated[On, typer.Option(help="auto takes a GPU where there is one.")] = On.auto,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    device: On = Device.auto,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Map rasters of any size: a GeoTIFF with class names and colours, and its confidence.
 
@@ -135,7 +122,7 @@ def predict(
         "probabilities": probabilities,
         "novelty": novelty,
         "companions": Companions(style, stac, date, polygons or mmu > 0, mmu),
-        "names": None if bands is None else [n.strip() for n in bands.split(",") if n.strip()],
+        "names": name_list(bands),
         "provenance": classifier.provenance(),
         "dask": dask,
         "allow_no_crs": allow_no_crs,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from landmeta.verbs.options import BandNames, Overwrite, name_list
+
 
 def report(
     landmap: Annotated[Path, typer.Argument(metavar="MAP", help="Written by landmeta predict.")],
@@ -20,12 +22,8 @@ def report(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Polygons and points it was adapted to.")
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Names of the image's bands, comma between.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    bands: BandNames = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """One HTML page of a map: swiped over its image, areas, accuracy, how it was made."""
     from landmeta.atomic import refuse_existing
@@ -40,7 +38,7 @@ def report(
         page,
         landmap,
         image,
-        names=[name.strip() for name in bands.split(",")] if bands else None,
+        names=name_list(bands),
         confidence=beside if beside.is_file() else None,
         assessment=assessment,
         labels=labels,

@@ -9,6 +9,7 @@ import typer
 
 from landmeta.errors import ConfigError
 from landmeta.kinds import Allocation, Kind
+from landmeta.verbs.options import Overwrite
 
 if TYPE_CHECKING:
     from landmeta.design import SampleDesign
@@ -56,9 +57,7 @@ def sample(
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show the map's class: no blind interpretation.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw a random sample of a map, to be interpreted by people and given to 'assess'."""
     from landmeta.atomic import refuse_existing

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from landmeta.errors import ConfigError
+from landmeta.verbs.options import BandNames, name_list
 
 
 def studio(
@@ -26,9 +27,7 @@ def studio(
             show_default="NAME_studio beside the image",
         ),
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Names of the image's bands, comma between.")
-    ] = None,
+    bands: BandNames = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
 ) -> None:
@@ -45,9 +44,8 @@ def studio(
     from landmeta.studio.workshop import Workshop
 
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    names = [name.strip() for name in bands.split(",")] if bands else None
     folder = out or raster.with_name(f"{raster.stem}_studio")
-    workshop = Workshop(raster, checkpoint, folder, names=names)
+    workshop = Workshop(raster, checkpoint, folder, names=name_list(bands))
     token = new_token()
     studio = Studio(workshop, token)
     with listen(port) as socket:
