@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -30,13 +31,7 @@ def cluster(work: Callable[[Any], Any], address: str) -> Iterator[Crew]:
             f"a Dask cluster needs the package distributed ({error})",
             remedy="pip install 'landmeta[dask]'",
         ) from error
-    try:
-        client = distributed.Client(address, timeout=WAIT, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no Dask scheduler answers at {address!r}: {error}",
-            remedy="give the address that 'dask scheduler' prints, such as tcp://host:8786",
-        ) from error
+    client = _client(distributed, address)
     try:
         with client:
             _wait_for_a_worker(client, address)
@@ -48,6 +43,19 @@ def cluster(work: Callable[[Any], Any], address: str) -> Iterator[Crew]:
             )
     except (CancelledError, distributed.KilledWorker, distributed.comm.CommClosedError) as error:
         raise lost(f"the Dask cluster at {address} could not do the work: {error}") from error
+
+
+def _client(distributed: Any, address: str) -> Any:  # noqa: ANN401
+    try:
+        return distributed.Client(address, timeout=WAIT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        problem = f"no Dask scheduler answers at {address!r}: {error}"
+    # A client whose constructor failed ends its thread in __del__, under a lock of the class
+    # that starting a thread holds as well: collected at such a moment, it would wait for ever.
+    gc.collect()
+    raise ConfigError(
+        problem, remedy="give the address that 'dask scheduler' prints, such as tcp://host:8786"
+    )
 
 
 def _wait_for_a_worker(client: Any, address: str) -> None:  # noqa: ANN401

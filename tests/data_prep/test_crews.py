@@ -1,5 +1,6 @@
 """Processes and a Dask cluster do what threads do: the same results in the same order."""
 
+import gc
 import os
 import pickle
 import subprocess
@@ -133,11 +134,20 @@ def test_a_cluster_is_not_given_paths_of_this_folder(raw, tmp_path, scheduler, m
 
 
 def test_no_cluster_there(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(data_prep.cluster, "WAIT", 0.5)
+
+    def clients():
+        return sum(type(thing) is distributed.Client for thing in gc.get_objects())
+
+    gc.collect()
+    before = clients()
     for address in ("tcp://127.0.0.1:9", "nonsense"):
         with pytest.raises(ConfigError, match="scheduler") as caught, cluster(abs, address):
             pass
         assert address in str(caught.value)
+        del caught
+        assert clients() == before  # collected later, one can block another for ever
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError) as caught, cluster(abs, "tcp://127.0.0.1:9"):
         pass
