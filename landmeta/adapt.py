@@ -25,6 +25,7 @@ from landmeta.errors import (
     TrainingDiverged,
 )
 from landmeta.estimate import Found
+from landmeta.forest import grow_on_tiles
 from landmeta.groups import Cells, GroupMap, by_tile, count_cells
 from landmeta.holdout import FEWEST_GROUPS, Progress, search
 from landmeta.legend import IGNORE, Labels, Legend
@@ -49,6 +50,7 @@ class Adapted:
     Attributes:
         path: the region model.
         how: optimiser, rate and steps used.
+        forest: share of the random forest in the votes.
         pixels: labelled pixels per name of each class that the region model maps.
         dropped: names of the classes that it does not map, since no pixel was labelled so.
         shapes: polygons and points per class name; None of labels that are pixels.
@@ -59,6 +61,7 @@ class Adapted:
 
     path: Path
     how: Adaptation
+    forest: float
     pixels: dict[str, int]
     dropped: tuple[str, ...]
     shapes: dict[str, int] | None
@@ -85,6 +88,7 @@ def adapt(
     *,
     changes: Mapping[str, object] | None = None,
     hold_out: bool = False,
+    forest: float | None = None,
     members: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
@@ -104,6 +108,8 @@ def adapt(
         changes: fields of `Adaptation` in place of those tuned for so many tiles.
         hold_out: hold groups of labels out in turn, to choose steps and rate (unless `changes` says
             them), to estimate the accuracy and to fit the temperature; see `landmeta.holdout`.
+        forest: share of a random forest on the pixels in the votes; None to choose it by held-out
+            labels, and 0 without any.
         members: of an ensemble, whose probabilities a map averages: the first is adapted to all
             labels, each other one to the groups of a bootstrap draw.
         seed: of how groups are dealt and drawn.
@@ -149,7 +155,7 @@ def adapt(
         some = to_batch(Tiles(tiles.image[view], tiles.label[view]), target)
         found = search(
             method, ready.params, some, groups[view], seen, asked, classes,
-            fixed=fixed, seed=seed, progress=progress,
+            fixed=fixed, forest=forest, seed=seed, progress=progress,
         )  # fmt: skip
         if found is not None and not fixed:
             asked = found.how
@@ -165,6 +171,7 @@ def adapt(
             remedy="lower the rate or the steps; nothing was written",
             path=checkpoint,
         )
+    share = forest or 0.0 if found is None else found.forest
     more = tuple(
         adapt_params(method, ready.params, _drawn(batch, groups, cells, [seed, i]), how, classes)
         for i in range(1, members)
@@ -175,6 +182,7 @@ def adapt(
             "legend": legend,
             "adaptation": {support.shots: how},
             "temperature": None if found is None else found.temperature,
+            "forest": share,
             "provenance": {
                 "checkpoint": checkpoint.name,
                 "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
@@ -187,13 +195,14 @@ def adapt(
             },
         }
     )
-    novelty = novelty_of(method, params, batch, groups, seed)
-    save_checkpoint(
-        out, method, params, meta, members=more, beside=novelty.tensors(), overwrite=overwrite
-    )
+    beside = novelty_of(method, params, batch, groups, seed).tensors()
+    if share:
+        beside |= grow_on_tiles(tiles.image[:one], tiles.label[:one], classes, seed).tensors()
+    save_checkpoint(out, method, params, meta, members=more, beside=beside, overwrite=overwrite)
     return Adapted(
         path=out,
         how=how,
+        forest=share,
         pixels=pixels,
         dropped=dropped,
         shapes=None if support.shapes is None else dict(support.shapes),

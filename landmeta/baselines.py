@@ -8,17 +8,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
-from sklearn.ensemble import RandomForestClassifier
 
+from landmeta.forest import features_at, grow, over_tiles
 from landmeta.legend import IGNORE
 from landmeta.taskset import Tiles
-
-WINDOW = 5
-"""Width of the neighbourhood of a pixel, in pixels."""
-TREES = 100
 
 
 class PixelClassifier(Protocol):
@@ -38,11 +32,7 @@ class PixelClassifier(Protocol):
 
 
 class RandomForest:
-    """A random forest on pixel features (Breiman 2001, doi:10.1023/A:1010933404324).
-
-    Features of a pixel are its bands, and mean and standard deviation of each band over the valid
-    pixels of the 5 x 5 around it (within the tile). Missing values are passed to scikit-learn,
-    whose trees send them the way that separates best.
+    """A random forest on pixel features, see `landmeta.forest`; it grows on all labelled pixels.
 
     Args:
         classes: of the legend.
@@ -50,31 +40,21 @@ class RandomForest:
     """
 
     def __init__(self, classes: int, seed: int = 0) -> None:
-        self.classes = classes
-        self.forest = RandomForestClassifier(
-            TREES, random_state=seed, n_jobs=torch.get_num_threads()
-        )
+        self.classes, self.seed = classes, seed
 
     def fit(self, support: Tiles) -> None:
         """Grow the trees."""
-        keep = support.label != IGNORE
-        features = pixel_features(support.image).transpose(0, 2, 3, 1)[keep]
-        self.forest.fit(features, support.label[keep])
-        self.forest.n_jobs = 1  # threads would add the trees' votes in any order
+        places = np.flatnonzero(support.label != IGNORE)
+        features = features_at(support.image, places)
+        self.forest = grow(features, support.label.ravel()[places], self.classes, self.seed)
 
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean over the trees of the class shares in their leaves; 0 of classes never seen."""
-        tiles, _, rows, cols = image.shape
-        features = pixel_features(image).transpose(0, 2, 3, 1)
-        found = np.zeros((tiles, self.classes, rows, cols), np.float32)
-        for tile, pixels in enumerate(features):
-            votes = self.forest.predict_proba(pixels.reshape(rows * cols, -1))
-            found[tile, self.forest.classes_] = votes.T.reshape(-1, rows, cols)
-        return found
+        return over_tiles(self.forest, image, smooth=False)
 
     def parameters(self) -> int:
         """Nodes of all trees."""
-        return sum(int(tree.tree_.node_count) for tree in self.forest.estimators_)
+        return int(self.forest.sizes.sum())
 
 
 class NearestPrototype:
@@ -130,38 +110,6 @@ BASELINES: dict[str, type[RandomForest] | type[NearestPrototype]] = {
     "random_forest": RandomForest,
     "nearest_prototype": NearestPrototype,
 }
-
-
-def pixel_features(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bands, then their local means, then their local standard deviations.
-
-    Args:
-        image: (tile, band, row, col), NaN where not valid.
-
-    Returns:
-        Shape (tile, 3 x band, row, col); NaN where a band (or its whole neighbourhood) has no data.
-    """
-    known = np.isfinite(image)
-    values = np.where(known, image, 0).astype(np.float64)
-    # Around the tile's mean, so that the difference of squares below loses no digits.
-    centre = values.sum(axis=(2, 3), keepdims=True) / np.maximum(
-        known.sum(axis=(2, 3), keepdims=True), 1
-    )
-    values = np.where(known, values - centre, 0)
-    share = _local_mean(known.astype(np.float64))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(share > 1e-9, _local_mean(values) / share, np.nan)
-        square = np.where(share > 1e-9, _local_mean(values**2) / share, np.nan)
-    spread = np.sqrt(np.maximum(square - mean**2, 0))
-    return np.concatenate([image, mean + centre, spread], axis=1).astype(np.float32)
-
-
-def _local_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the window, 0 counting beyond the tile's edge."""
-    found: NDArray[np.float64] = uniform_filter(
-        values, size=(1, 1, WINDOW, WINDOW), mode="constant", cval=0.0
-    )
-    return found
 
 
 def fit_baseline(name: str, support: Tiles, classes: int, seed: int) -> PixelClassifier:

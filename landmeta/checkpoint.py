@@ -53,6 +53,8 @@ class CheckpointMeta(BaseModel):
     temperature: Annotated[float, Field(gt=0)] | None = None
     """What logits are divided by, so that confidence is right: fitted to held-out labels of a
     region; None where there were too few."""
+    forest: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of a random forest on the region's pixels in the votes for a class."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     version: str = landmeta.__version__
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from landmeta.checkpoint import load_checkpoint
 from landmeta.device import DeviceName, choose_device, describe
 from landmeta.errors import CheckpointMismatch
+from landmeta.forest import PixelForest, mixed, over_tiles
 from landmeta.legend import Legend
 from landmeta.novelty import Novelty
 from landmeta.taskset import Band
@@ -46,6 +47,7 @@ class NetworkClassifier:
         self._members = (self.checkpoint.phi(), *self.checkpoint.members)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.novelty = Novelty.of(self.checkpoint.beside)
+        self._forest = PixelForest.of(self.checkpoint.beside)
         meta = self.checkpoint.meta
         self.temperature: float | None = meta.temperature
         self.band_specs: tuple[Band, ...] = meta.bands
@@ -74,7 +76,7 @@ class NetworkClassifier:
 
     @torch.inference_mode()
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Class probabilities: the mean over the members of an ensemble.
+        """Class probabilities: the mean over the members of an ensemble, mixed with a forest's.
 
         Args:
             image: physical values, shape (tile, band, row, col), NaN where not valid.
@@ -82,6 +84,13 @@ class NetworkClassifier:
         Returns:
             Shape (tile, class, row, col); sums to 1 over classes.
         """
+        share = self.checkpoint.meta.forest
+        if self._forest is None:
+            return self._network(image)
+        votes = over_tiles(self._forest, image)
+        return votes if share == 1 else mixed(self._network(image), votes, share)
+
+    def _network(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         batch = self._batch(image)
         method, heat = self.checkpoint.method, self.temperature or 1.0
         each = [(method.logits(phi, batch) / heat).softmax(1) for phi in self._members]

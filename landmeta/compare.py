@@ -202,7 +202,7 @@ def _judge_all(
         few = Tiles(support.image[:shots], support.label[:shots])
         for contender in taking_part:
             try:
-                path = follow(contender, few, query, classes, config.curve)
+                path = follow(contender, few, query, classes, config.curve, seed)
             except (CannotAdapt, ConfigError) as error:
                 rows.refusals.note(f"{contender.name} (learning curve)", shots, error)
                 continue

@@ -168,6 +168,8 @@ class Variant(Section):
     """Search for the way to adapt again, on the validation regions."""
     early_stopping: bool = False
     """Choose the number of steps on held-out support tiles."""
+    forest: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share in the votes of a random forest on the pixels of the support tiles."""
 
 
 BaselineName = Literal["random_forest", "nearest_prototype"]

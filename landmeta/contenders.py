@@ -17,6 +17,7 @@ from landmeta.baselines import fit_baseline
 from landmeta.checkpoint import Checkpoint, load_checkpoint
 from landmeta.config import BaselineName, CompareConfig, RelabelConfig, Variant
 from landmeta.errors import CannotAdapt, CheckpointMismatch
+from landmeta.forest import PixelForest, grow_on_tiles, over_tiles
 from landmeta.legend import IGNORE, Labels
 from landmeta.losses import to_batch
 from landmeta.meta.inner import Batch
@@ -77,6 +78,7 @@ class Network:
         device: where it computes.
         of: name of the checkpoint.
         early_stopping: choose the number of steps on held-out support tiles.
+        forest: share of a random forest on the labelled pixels in the votes; of none without any.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Network:
     device: torch.device
     of: str
     early_stopping: bool = False
+    forest: float = 0.0
 
     def how(self, shots: int) -> Adaptation:
         """How it adapts to so many tiles."""
@@ -100,7 +103,7 @@ class Network:
         phi = adapt_params(method, theta, batch, self.how(shots), len(legend))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # else the clock stops before the steps are made
-        return self._with(phi, legend)
+        return self._with(phi, legend, self._grown(support, legend, seed))
 
     def _legend(self, support: Tiles, classes: int) -> Labels:
         """Indices of the classes that it can map: of an open legend, those that are labelled."""
@@ -117,32 +120,43 @@ class Network:
     def _batch(self, support: Tiles, legend: Labels) -> Batch:
         return to_batch(with_table(support, numbering(legend)), self.device)
 
+    def _grown(self, support: Tiles, legend: Labels, seed: int) -> PixelForest | None:
+        if not self.forest or not (support.label != IGNORE).any():
+            return None
+        numbered = with_table(support, numbering(legend))
+        return grow_on_tiles(numbered.image, numbered.label, len(legend), seed)
+
     def follow(
-        self, support: Tiles, classes: int, steps: Sequence[int]
+        self, support: Tiles, classes: int, steps: Sequence[int], seed: int
     ) -> Iterator[tuple[int, Adapted]]:
         """After each of the numbers of steps of one adaptation; to be used before the next."""
         method, theta = self.checkpoint.method, self.checkpoint.params
         legend = self._legend(support, classes)
         batch, how = self._batch(support, legend), self.how(len(support))
+        forest = self._grown(support, legend, seed)
         for step, phi in trajectory(method, theta, batch, how, steps, len(legend)):
-            yield step, self._with(phi, legend)
+            yield step, self._with(phi, legend, forest)
 
-    def _with(self, phi: Params, legend: Labels) -> Adapted:
+    def _with(self, phi: Params, legend: Labels, forest: PixelForest | None) -> Adapted:
         method, device = self.checkpoint.method, self.device
 
         @torch.no_grad()
         def predict(image: NDArray[np.float32]) -> Prediction:
-            tensor = torch.from_numpy(image)
             parts = []
-            for part in torch.split(tensor, CHUNK):
+            for part in torch.split(torch.from_numpy(image), CHUNK):
                 there = part.to(device, memory_format=torch.channels_last)
-                parts.append(method.logits(phi, there).softmax(1).max(1))
+                votes = method.logits(phi, there).softmax(1)
+                if forest is not None:
+                    trees = torch.from_numpy(over_tiles(forest, part.numpy())).to(device)
+                    votes = votes.lerp(trees, self.forest)
+                parts.append(votes.max(1))
             sure = torch.cat([p.values for p in parts]).cpu().numpy()
             classes = torch.cat([p.indices for p in parts]).cpu().numpy()
             # NaN is what an adaptation that has diverged gives.
             return Prediction(legend[classes], np.nan_to_num(sure.astype(np.float32)))
 
-        return Adapted(predict, changed(self.checkpoint.params, phi))
+        nodes = 0 if forest is None else int(forest.sizes.sum())
+        return Adapted(predict, changed(self.checkpoint.params, phi) + nodes)
 
 
 def changed(theta: Mapping[str, Tensor], phi: Mapping[str, Tensor]) -> int:
@@ -194,7 +208,9 @@ def contenders(
     tried: dict[str, list[Trial]] = {}
     for name, variant in config.variants.items():
         checkpoint, trials = _variant(variant, loaded[variant.of], taskset, config.seed, device)
-        found.append(Network(name, checkpoint, device, variant.of, variant.early_stopping))
+        found.append(
+            Network(name, checkpoint, device, variant.of, variant.early_stopping, variant.forest)
+        )
         if trials:
             tried[name] = trials
     found += [Baseline(name) for name in config.baselines]

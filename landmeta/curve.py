@@ -13,7 +13,12 @@ from landmeta.taskset import Tiles
 
 
 def follow(
-    contender: Contender, support: Tiles, query: Tiles, classes: int, steps: Sequence[int]
+    contender: Contender,
+    support: Tiles,
+    query: Tiles,
+    classes: int,
+    steps: Sequence[int],
+    seed: int,
 ) -> list[dict[str, object]]:
     """One row of scores for each number of steps, all on one path; none for a baseline.
 
@@ -25,7 +30,7 @@ def follow(
     if not isinstance(contender, Network):
         return []
     rows: list[dict[str, object]] = []
-    for step, adapted in contender.follow(support, classes, sorted(set(steps))):
+    for step, adapted in contender.follow(support, classes, sorted(set(steps)), seed):
         found, _ = figures(adapted, query, classes)
         rows.append({"method": contender.name, "step": step} | {m: found[m] for m in MEASURES})
     return rows

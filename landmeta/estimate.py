@@ -12,6 +12,12 @@ from scipy.special import softmax
 
 from landmeta.adaptation import Adaptation
 from landmeta.calibration import Reliability, fit_temperature, reliability
+from landmeta.forest import mixed
+
+FOREST_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the forest in the votes that are tried."""
+
+Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,10 @@ class Found:
         balanced: mean over classes of it.
         recall: share of right pixels and number of groups by class index.
         as_tuned: `balanced` of the checkpoint's own way.
-        temperature: that makes the confidence right; None if one fitted to the other parts makes
-            held-out pixels less likely than none does.
+        forest: share of the random forest in the votes.
+        network_alone, forest_alone: `balanced` of each; None of the forest if it was not asked.
+        temperature: of the network's logits, that makes the confidence right; None if one fitted
+            to the other parts makes held-out pixels less likely, or confidence less right.
         before, after: reliability without a temperature, and with one fitted to the other parts.
     """
 
@@ -42,6 +50,9 @@ class Found:
     balanced: float
     recall: dict[int, tuple[float, int]]
     as_tuned: float
+    forest: float
+    network_alone: float
+    forest_alone: float | None
     temperature: float | None
     before: Reliability
     after: Reliability
@@ -56,6 +67,9 @@ class Found:
             "accuracy": self.accuracy,
             "balanced_accuracy": self.balanced,
             "balanced_accuracy_as_tuned": self.as_tuned,
+            "forest_share": self.forest,
+            "balanced_accuracy_network_alone": self.network_alone,
+            "balanced_accuracy_forest_alone": self.forest_alone,
             "recall": {names[i]: {"share": s, "groups": n} for i, (s, n) in self.recall.items()},
             "calibration_error": self.before.error,
             "calibration_error_with_temperature": self.after.error,
@@ -114,36 +128,67 @@ class _Cells:
         share = 1 / (len(classes) * sizes[np.searchsorted(classes, cell[1])])
         return cls(cell[1], place.ravel(), share)
 
-    def hits(self, judged: Judged, sample: Sample) -> NDArray[np.float64]:
-        """Share of right pixels in each cell."""
-        right = np.concatenate(judged.logits).argmax(axis=1) == sample.truth
-        return np.bincount(self.place, right) / np.bincount(self.place)
+    def mean(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Mean of the pixels of each cell."""
+        return np.bincount(self.place, values) / np.bincount(self.place)
+
+    def hits(self, votes: NDArray[np.floating], sample: Sample) -> NDArray[np.float64]:
+        """Share of right pixels in each cell, of logits or probabilities (pixel, class)."""
+        return self.mean(votes.argmax(axis=1) == sample.truth)
+
+    def clear(self, gain: NDArray[np.float64]) -> bool:
+        """Whether a gain in each cell is more than its standard error on average."""
+        mean = float(self.share @ gain)
+        few = len(gain) / max(1, len(gain) - 1)
+        return mean > float(np.sqrt(few * (self.share**2) @ (gain - mean) ** 2)) + 1e-9
 
 
-def conclude(judged: Sequence[Judged], sample: Sample, parts: int, repeats: int) -> Found:
+def conclude(
+    judged: Sequence[Judged],
+    sample: Sample,
+    parts: int,
+    repeats: int,
+    forest: Probabilities | None = None,
+    shares: Sequence[float] = FOREST_SHARES,
+) -> Found:
     """Compare ways, the first being the tuned one, and describe the chosen one.
 
     The tuned way is left only for one that is better by more than the standard error of the
-    difference over groups. Of equals, the one with the fewest steps is taken.
+    difference over groups. Of equals, the one with the fewest steps is taken. Then the forest gets
+    the share in the votes that gives the held-out labels the highest likelihood (stacking: Yao et
+    al. 2018, eq. 4, doi:10.1214/17-BA1091), if that is better than none by more than the standard
+    error as well.
+
+    Args:
+        judged: ways and what they say of the sample.
+        sample: held-out pixels.
+        parts: that were held out in turn.
+        repeats: how often that was done over again.
+        forest: class probabilities (pixel, class) of a random forest that learned from the same
+            labels; None without one.
+        shares: of it in the votes, the first being the one that must be beaten.
     """
     cells = _Cells.of(sample)
-    hits = [cells.hits(one, sample) for one in judged]
+    hits = [cells.hits(np.concatenate(one.logits), sample) for one in judged]
     order = sorted(range(len(judged)), key=lambda i: judged[i].how.steps)
     best = max(order, key=lambda i: round(float(cells.share @ hits[i]), 9))
-    gain = hits[best] - hits[0]
-    mean = float(cells.share @ gain)
-    few = len(gain) / max(1, len(gain) - 1)
-    if mean <= np.sqrt(few * (cells.share**2) @ (gain - mean) ** 2) + 1e-9:
+    if not cells.clear(hits[best] - hits[0]):
         best = 0
     logits, weight = np.concatenate(judged[best].logits), sample.weight()
-    right = logits.argmax(axis=1) == sample.truth
     crossed = _cross_fitted(logits, sample)
     plain, cooled = (softmax(logits / t, axis=1) for t in (np.float64(1), crossed[:, None]))
-    likely, cooled_likely = (
-        np.average(np.log(p[np.arange(len(p)), sample.truth] + 1e-12), weights=weight)
-        for p in (plain, cooled)
-    )
-    whole = _temperature(logits, sample, np.ones(len(logits), bool))
+    likely, cooled_likely = (np.average(_score(p, sample), weights=weight) for p in (plain, cooled))
+    network = cooled if cooled_likely > likely else plain
+    share = 0.0 if forest is None else _forest_share(network, forest, sample, cells, shares)
+    if forest is not None:
+        plain, cooled = (mixed(p, forest, share) for p in (plain, cooled))
+    right = plain.argmax(axis=1) == sample.truth
+    cooled_right = cooled.argmax(axis=1) == sample.truth
+    before = reliability(right, plain.max(axis=1), weight)
+    after = reliability(cooled_right, cooled.max(axis=1), weight)
+    heated = bool(cooled_likely > likely and after.error <= before.error and share < 1)
+    voted = cooled if heated else plain
+    chosen = cells.hits(voted, sample)
     classes, sizes = np.unique(cells.label, return_counts=True)
     return Found(
         how=judged[best].how,
@@ -152,17 +197,40 @@ def conclude(judged: Sequence[Judged], sample: Sample, parts: int, repeats: int)
         groups=len(np.unique(sample.group)),
         parts=parts,
         repeats=repeats,
-        accuracy=float(np.average(right, weights=weight)),
-        balanced=float(cells.share @ hits[best]),
+        accuracy=float(np.average(voted.argmax(axis=1) == sample.truth, weights=weight)),
+        balanced=float(cells.share @ chosen),
         recall={
-            int(c): (float(hits[best][cells.label == c].mean()), int(n))
+            int(c): (float(chosen[cells.label == c].mean()), int(n))
             for c, n in zip(classes, sizes, strict=True)
         },
         as_tuned=float(cells.share @ hits[0]),
-        temperature=whole if cooled_likely > likely else None,
-        before=reliability(right, plain.max(axis=1), weight),
-        after=reliability(right, cooled.max(axis=1), weight),
+        forest=share,
+        network_alone=float(cells.share @ hits[best]),
+        forest_alone=None if forest is None else float(cells.share @ cells.hits(forest, sample)),
+        temperature=(_temperature(logits, sample, np.ones(len(logits), bool)) if heated else None),
+        before=before,
+        after=after,
     )
+
+
+def _score(probabilities: NDArray[np.floating], sample: Sample) -> NDArray[np.float64]:
+    """Logarithm of what each pixel's own class was given."""
+    own = probabilities[np.arange(len(sample.truth)), sample.truth]
+    score: NDArray[np.float64] = np.log(own + 1e-12)
+    return score
+
+
+def _forest_share(
+    network: Probabilities,
+    forest: Probabilities,
+    sample: Sample,
+    cells: _Cells,
+    shares: Sequence[float],
+) -> float:
+    """The likeliest share, unless the first is about as good."""
+    scores = [cells.mean(_score(mixed(network, forest, share), sample)) for share in shares]
+    best = max(range(len(shares)), key=lambda i: round(float(cells.share @ scores[i]), 9))
+    return shares[best if cells.clear(scores[best] - scores[0]) else 0]
 
 
 def _cross_fitted(logits: NDArray[np.float32], sample: Sample) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ used with all labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from landmeta.adaptation import Adaptation, trajectory
 from landmeta.config import TuneConfig
-from landmeta.estimate import Found, Judged, Sample, conclude
+from landmeta.estimate import FOREST_SHARES, Found, Judged, Sample, conclude
+from landmeta.forest import features_at, grow, some_pixels
 from landmeta.groups import Cells, GroupMap, deal, without
 from landmeta.legend import IGNORE, Labels
 from landmeta.meta.inner import Batch
@@ -78,6 +80,7 @@ def search(
     classes: int,
     *,
     fixed: bool = False,
+    forest: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Found | None:
@@ -96,7 +99,8 @@ def search(
         tuned: the checkpoint's way.
         classes: of the legend.
         fixed: judge the tuned way alone.
-        seed: of how groups are dealt.
+        forest: share of a random forest in the votes; None to choose it as well.
+        seed: of how groups are dealt, and of the forest.
         progress: is told how far it is.
 
     Returns:
@@ -113,9 +117,11 @@ def search(
         return None
     label = support.label.cpu().numpy().astype(np.uint8)
     chosen = _some_pixels(groups, label, seed)
+    trees = _Forests.of(support, label, chosen, classes, seed)
     tries = ways(method, tuned, fixed)
     judged: list[Judged] = []
     sample: list[tuple[NDArray[np.int64], ...]] = []
+    voted: list[NDArray[np.float64]] = []
     for number, part in enumerate(parts):
         kept, held = without(label, groups, part)
         held = np.where(chosen, held, np.uint8(IGNORE))
@@ -127,6 +133,7 @@ def search(
                 np.full(int(seen.sum()), number),
             )
         )
+        voted.append(trees.votes(kept, held))
         each = iter(judged) if number else None
         for place, (how, logits) in enumerate(
             _follow(method, params, support, kept, held, tries, classes)
@@ -138,7 +145,49 @@ def search(
             if progress is not None:
                 progress((number + (place + 1) / sum(len(s) for _, s in tries)) / len(parts))
     truth, group, of = (np.concatenate(column) for column in zip(*sample, strict=True))
-    return conclude(judged, Sample(truth, group, of), len(parts) // repeats, repeats)
+    return conclude(
+        judged,
+        Sample(truth, group, of),
+        len(parts) // repeats,
+        repeats,
+        np.concatenate(voted),
+        FOREST_SHARES if forest is None else (forest,),
+    )
+
+
+@dataclass(frozen=True)
+class _Forests:
+    """Random forests that learn from some of the labels.
+
+    Attributes:
+        places: ascending, of pixels in the flat labels.
+        features: of the pixels, (place, feature).
+        learns: of which a forest may learn.
+        classes: of the legend.
+        seed: of the trees.
+    """
+
+    places: NDArray[np.int64]
+    features: NDArray[np.float32]
+    learns: NDArray[np.bool_]
+    classes: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls, support: Batch, label: Labels, judged: NDArray[np.bool_], classes: int, seed: int
+    ) -> _Forests:
+        learned = some_pixels(label, seed)
+        places = np.union1d(learned, np.flatnonzero(judged))
+        features = features_at(support.image.cpu().numpy(), places)
+        return cls(places, features, np.isin(places, learned), classes, seed)
+
+    def votes(self, kept: Labels, held: Labels) -> NDArray[np.float64]:
+        """Probabilities (pixel, class) at the pixels `held`, learned from those `kept`."""
+        here, there = kept.ravel()[self.places], held.ravel()[self.places] != IGNORE
+        learn = self.learns & (here != IGNORE)
+        forest = grow(self.features[learn], here[learn], self.classes, self.seed)
+        return forest.probabilities(self.features[there])
 
 
 def _some_pixels(groups: GroupMap, label: Labels, seed: int) -> NDArray[np.bool_]:

@@ -74,6 +74,15 @@ def adapt(
             "accuracy and to calibrate the confidence."
         ),
     ] = True,
+    forest: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of a random forest on the pixels in the votes, from 0 (the network alone) "
+            "to 1 (the forest alone); chosen by held-out labels unless given.",
+        ),
+    ] = None,
     ensemble: Annotated[
         int, typer.Option(min=1, help="Models, of draws of the labelled places, to average.")
     ] = 1,
@@ -149,6 +158,7 @@ def adapt(
             out,
             changes={k: v for k, v in changes.items() if v is not None},
             hold_out=hold_out,
+            forest=forest,
             members=ensemble,
             seed=seed,
             progress=progress,
@@ -222,7 +232,7 @@ def _report(done: Adapted, labelled: Support) -> None:
         )
     if done.found is not None:
         tell(estimate_text(done.found))
-    tell(done.how.text())
+    tell(f"{done.how.text()}; {_forest_text(done.forest)}")
     tell(f"loss on the labelled tiles: {done.loss_before:.3f} before, {done.loss_after:.3f} after")
 
 
@@ -235,6 +245,14 @@ def _row(done: Adapted, number: int, name: str) -> list[str]:
         share, groups = done.found.recall.get(number, (None, 0))
         row += ["–" if share is None else f"{share:.0%}", str(groups)]
     return row
+
+
+def _forest_text(share: float) -> str:
+    if not share:
+        return "the network maps alone"
+    if share == 1:
+        return "a random forest on the pixels maps alone"
+    return f"a random forest on the pixels has {share:.0%} of the votes"
 
 
 def estimate_text(found: Found) -> str:
@@ -251,10 +269,16 @@ def estimate_text(found: Found) -> str:
         if found.temperature is None
         else f"by {found.after.error:.2f} with a temperature ({found.temperature:.2f})"
     )
+    alone = (
+        ""
+        if found.forest_alone is None
+        else f"Mean over classes of the network alone {found.network_alone:.0%}, of a random "
+        f"forest on the pixels alone {found.forest_alone:.0%}. "
+    )
     return (
         f"held out: {found.accuracy:.0%} of the pixels of {found.groups} labelled places are "
-        f"right ({found.balanced:.0%} as the mean over classes), {chosen}. Confidence is off by "
-        f"{found.before.error:.2f} on average, {heat}. Places that somebody chose to label are no "
-        "random sample: for the accuracy of the map and for areas draw one ('landmeta sample') "
-        "and use 'landmeta assess'."
+        f"right ({found.balanced:.0%} as the mean over classes), {chosen}. {alone}"
+        f"Confidence is off by {found.before.error:.2f} on average, {heat}. Places that somebody "
+        "chose to label are no random sample: for the accuracy of the map and for areas draw one "
+        "('landmeta sample') and use 'landmeta assess'."
     )

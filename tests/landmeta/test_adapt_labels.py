@@ -124,6 +124,36 @@ def test_an_asked_for_way_is_judged_and_kept(scene, checkpoints, tmp_path):
     assert load_checkpoint(out).meta.provenance["held_out"]["ways"] == 1
 
 
+def test_a_forest_votes_beside_the_network(scene, checkpoints, tmp_path):
+    """Colours tell the classes, so the forest is right; the map is the pool of the two."""
+    found = []
+    for share in (None, 0.0, 0.5, 1.0):
+        out = tmp_path / f"{share}.safetensors"
+        asked = () if share is None else ("--forest", share)
+        done = adapted(scene, checkpoints["pretrain"], "labels.gpkg", out, "--steps", 1, *asked)
+        assert done.exit_code == 0, done.output
+        assert "forest on the pixels alone" in done.output
+        found.append((NetworkClassifier(out), done.output))
+    chosen, *asked = found
+    assert chosen[0].checkpoint.meta.forest > 0
+    assert "has 50% of the votes" in asked[1][1]
+    assert "forest on the pixels maps alone" in asked[2][1]
+    image = np.random.default_rng(0).normal(150, 40, (2, 3, 16, 16)).astype(np.float32)
+    network, half, forest = (c.probabilities(image) for c, _ in asked)
+    np.testing.assert_allclose(half, (network + forest) / 2, atol=1e-6)
+    assert np.abs(network - forest).max() > 0.1
+    np.testing.assert_allclose(forest.sum(axis=1), 1, atol=1e-5)
+    assert asked[2][0].temperature is None
+    assert asked[1][0].checkpoint.meta.provenance["held_out"]["forest_share"] == 0.5
+
+
+def test_without_anything_held_out_the_network_maps_alone(scene, checkpoints, tmp_path):
+    out = tmp_path / "r.safetensors"
+    done = adapted(scene, checkpoints["pretrain"], "labels.gpkg", out, "--no-hold-out")
+    assert "the network maps alone" in done.output
+    assert not any(name.startswith("forest") for name in load_checkpoint(out).beside)
+
+
 def test_an_ensemble_is_averaged(scene, checkpoints, tmp_path):
     out = tmp_path / "r.safetensors"
     done = adapted(

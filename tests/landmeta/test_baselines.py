@@ -7,36 +7,9 @@ from landmeta.baselines import (
     NearestPrototype,
     RandomForest,
     fit_baseline,
-    pixel_features,
 )
 from landmeta.taskset import Tiles
-
-CLASSES = 4
-
-
-def world(seed, tiles=3, size=12, missing=0.0):
-    """Three of four classes, each of its own colour, in blocks."""
-    rng = np.random.default_rng(seed)
-    blocks = rng.choice([0, 1, 3], (tiles, size // 4, size // 4))
-    label = np.kron(blocks, np.ones((1, 4, 4))).astype(np.uint8)
-    colours = np.array([[10, 200, 30], [90, 20, 120], [0, 0, 0], [200, 150, 220]], np.float32)
-    image = colours[label].transpose(0, 3, 1, 2) + rng.normal(0, 12, (tiles, 3, size, size))
-    image[rng.random(image.shape) < missing] = np.nan
-    return Tiles(image.astype(np.float32), label)
-
-
-def test_features_are_bands_and_local_mean_and_deviation():
-    image = world(0, missing=0.2).image
-    image[0, 1] = np.nan
-    found = pixel_features(image)
-    np.testing.assert_array_equal(found[:, :3], image)
-    tiles, bands, rows, cols = image.shape
-    for t, b, r, c in np.random.default_rng(0).integers(0, [tiles, bands, rows, cols], (60, 4)):
-        window = image[t, b, max(0, r - 2) : r + 3, max(0, c - 2) : c + 3]
-        known = window[np.isfinite(window)].astype(np.float64)
-        mean, std = (known.mean(), known.std()) if len(known) else (np.nan, np.nan)
-        assert found[t, 3 + b, r, c] == pytest.approx(mean, rel=1e-5, nan_ok=True)
-        assert found[t, 6 + b, r, c] == pytest.approx(std, rel=1e-4, abs=1e-3, nan_ok=True)
+from tests.colours import CLASSES, world
 
 
 @pytest.mark.parametrize("name", ["random_forest", "nearest_prototype"])

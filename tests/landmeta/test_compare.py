@@ -34,6 +34,8 @@ def _config(tiny, checkpoints, out, **more):
                 },
             },
             "stopped": {"of": "pretrain", "early_stopping": True},
+            "with forest": {"of": "pretrain", "forest": 0.5},
+            "forest alone": {"of": "pretrain", "forest": 1.0},
         },
         "curve": [0, 1, 3],
         "curve_shots": 2,
@@ -43,7 +45,7 @@ def _config(tiny, checkpoints, out, **more):
 
 METHODS = {
     "maml", "fomaml", "pretrain", "scratch", "random_forest", "nearest_prototype", "head only",
-    "stopped",
+    "stopped", "with forest", "forest alone",
 }  # fmt: skip
 LABELS_NEEDED = {"random_forest", "nearest_prototype"}
 PLAIN = {"baselines": [], "variants": {}, "curve": []}
@@ -61,6 +63,15 @@ def test_every_method_is_judged_on_every_region_shot_and_draw(found):
     assert set(found.results["task"]) == {"t", "u"}
     assert (counts == 2).all()
     assert len(counts) == len(METHODS) * 2 * 2
+
+
+def test_a_forest_beside_a_network_is_the_baseline_when_it_votes_alone(found):
+    rows = found.results.set_index(["method", "shots", "task", "draw"])["miou"]
+    alone, forest = (rows[name].xs(2) for name in ("forest alone", "random_forest"))
+    pd.testing.assert_series_equal(alone, forest)
+    for name in ("with forest", "forest alone"):  # no label, no forest
+        pd.testing.assert_series_equal(rows[name].xs(0), rows["pretrain"].xs(0))
+    assert not rows["with forest"].xs(2).equals(rows["pretrain"].xs(2))
 
 
 def test_a_method_compared_with_itself_does_not_differ(tiny, checkpoints, tmp_path):
@@ -186,7 +197,7 @@ def test_a_curve_begins_at_zero_shots_and_is_one_path(found):
     assert (counts == 4).all()
     start = rows[rows["step"] == 0].groupby("method")["miou"].mean()
     zero = found.results[found.results["shots"] == 0].groupby("method")["miou"].mean()
-    for method in set(rows["method"]):
+    for method in set(rows["method"]) - {"with forest", "forest alone"}:
         assert start[method] == pytest.approx(zero[method])
 
 

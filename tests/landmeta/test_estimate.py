@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 
 from landmeta.adaptation import Adaptation
@@ -74,7 +75,66 @@ def test_the_temperature_of_a_part_is_that_of_the_others():
     )
     assert found.before.error == pytest.approx(0.25, abs=0.03)
     assert found.after.error > 0.4  # confident where half is wrong, doubtful where all is right
+    assert found.temperature is None
+
+
+def test_a_temperature_that_helps_other_parts_is_kept():
+    truth = np.zeros(40, np.int64)
+    predicted = np.where(np.arange(40) % 4 == 0, 1, 0)
+    part = np.repeat([0, 1], 20)
+    found = conclude(
+        [judged(predicted, margin=6.0, parts=2)], sample(truth, np.arange(40), part), 2, 1
+    )
+    assert found.before.error == pytest.approx(0.25, abs=0.01)
+    assert found.after.error < 0.05
     assert 1.5 < found.temperature < 6
+
+
+def votes(right, sure=0.8):
+    """A forest's probabilities of two classes; the truth is `np.repeat([0, 1], 10)`."""
+    own = np.where(right, sure, 1 - sure)
+    return np.where(
+        np.repeat([0, 1], 10)[:, None] == np.arange(3), own[:, None], (1 - own)[:, None] / 2
+    )
+
+
+ODD, EVEN = np.arange(20) % 2 == 1, np.arange(20) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("network", "forest", "share"),
+    [
+        (np.ones(20, bool), ODD, 0.0),
+        (ODD, np.ones(20, bool), 1.0),
+        (np.arange(20) % 5 > 0, np.arange(20) % 5 < 4, 0.5),
+    ],
+)
+def test_the_forest_gets_the_share_that_held_out_labels_give_it(network, forest, share):
+    predicted, made = hits(network)
+    # Logits that are 0.8 sure, so that neither is more certain of itself than the other.
+    way = judged(predicted, margin=float(np.log(0.8 / 0.1)))
+    found = conclude([way], made, 1, 1, votes(forest))
+    assert found.forest == share
+    assert found.network_alone == pytest.approx(network.mean())
+    assert found.forest_alone == pytest.approx(forest.mean())
+    if share in (0, 1):
+        assert found.balanced == pytest.approx((forest if share else network).mean())
+
+
+def test_a_forest_that_says_the_same_gets_nothing():
+    predicted, made = hits(ODD)
+    way = judged(predicted)
+    assert conclude([way], made, 1, 1, softmax(way.logits[0], axis=1)).forest == 0
+
+
+def test_an_asked_for_share_is_judged_and_kept():
+    predicted, made = hits(ODD)
+    way = judged(predicted, margin=float(np.log(0.8 / 0.1)))
+    for share in (0.0, 0.25):
+        found = conclude([way], made, 1, 1, votes(np.ones(20, bool)), (share,))
+        assert found.forest == share
+        assert found.balanced == found.network_alone == 0.5
+    assert conclude([way], made, 1, 1).forest_alone is None
 
 
 def test_the_record_is_plain_and_without_nan():

@@ -7,6 +7,7 @@ import torch
 import landmeta.holdout as holdout
 from landmeta.adaptation import Adaptation, adapt_params
 from landmeta.checkpoint import load_checkpoint
+from landmeta.forest import grow_on_tiles, over_tiles
 from landmeta.groups import count_cells
 from landmeta.holdout import search, ways
 from landmeta.labelled import support_from_taskset
@@ -62,17 +63,24 @@ def test_nothing_of_a_judged_place_is_learned_from(places, monkeypatch):
 def test_the_figures_are_those_of_adapting_by_hand(places):
     loaded, batch, groups, cells = places
     tuned = Adaptation(optimizer="adam", rate=0.003, steps=3)
-    found = find(places, tuned, fixed=True)
-    shares = {}
+    found = find(places, tuned, fixed=True, forest=0.0)
+    shares, trees = {}, []
     for part in holdout.deal(cells, holdout.PARTS, 0):
         out = torch.from_numpy(np.isin(groups, part))
         kept = Batch(batch.image, batch.label.masked_fill(out, IGNORE))
         phi = adapt_params(loaded.method, loaded.params, kept, tuned, 3)
         with torch.no_grad():
             right = loaded.method.logits(phi, batch.image).argmax(1) == batch.label
+            forest = grow_on_tiles(batch.image.numpy(), kept.label.numpy().astype(np.uint8), 3)
+            votes = over_tiles(forest, batch.image.numpy()).argmax(axis=1)
         for group in part:
+            trees.append((votes == batch.label.numpy())[groups == group].mean())
             shares[group] = right[torch.from_numpy(groups == group)].double().mean().item()
     assert found.accuracy == pytest.approx(np.mean(list(shares.values())), abs=1e-6)
+    alone = find(places, tuned, fixed=True, forest=1.0)
+    assert alone.accuracy == pytest.approx(np.mean(trees), abs=1e-6)
+    assert alone.network_alone == found.balanced
+    assert alone.balanced == alone.forest_alone == found.forest_alone
 
 
 def test_labels_without_meaning_are_not_predicted(places):
@@ -83,6 +91,7 @@ def test_labels_without_meaning_are_not_predicted(places):
     tuned = Adaptation(optimizer="adam", rate=0.01, steps=15)
     found = find(places, tuned, label.astype(np.uint8), fixed=True)
     assert found.balanced < 0.6
+    assert found.forest_alone < 0.6
 
 
 def test_a_bad_way_is_left(places):
