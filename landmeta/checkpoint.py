@@ -51,8 +51,8 @@ class CheckpointMeta(BaseModel):
     adaptation: dict[int, Adaptation]
     """How to adapt with so many labelled tiles (shots)."""
     temperature: Annotated[float, Field(gt=0)] | None = None
-    """What logits are divided by, so that confidence is right: fitted to held-out labels of a
-    region; None where there were too few."""
+    """What the logarithms of the probabilities are divided by, so that confidence is right: fitted
+    to held-out labels of a region; None where there were too few, or nothing was gained."""
     forest: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of a random forest on the region's pixels in the votes for a class."""
     provenance: dict[str, Any] = Field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from landmeta.checkpoint import load_checkpoint
 from landmeta.device import DeviceName, choose_device, describe
 from landmeta.errors import CheckpointMismatch
-from landmeta.forest import PixelForest, mixed, over_tiles
+from landmeta.forest import PixelForest, over_tiles
 from landmeta.legend import Legend
 from landmeta.novelty import Novelty
 from landmeta.taskset import Band
@@ -84,18 +84,27 @@ class NetworkClassifier:
         Returns:
             Shape (tile, class, row, col); sums to 1 over classes.
         """
-        share = self.checkpoint.meta.forest
-        if self._forest is None:
-            return self._network(image)
-        votes = over_tiles(self._forest, image)
-        return votes if share == 1 else mixed(self._network(image), votes, share)
-
-    def _network(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = self._batch(image)
-        method, heat = self.checkpoint.method, self.temperature or 1.0
-        each = [(method.logits(phi, batch) / heat).softmax(1) for phi in self._members]
+        each = [self._heated(pool) for pool in self._pools(image)]
         probabilities: NDArray[np.float32] = torch.stack(each).mean(0).cpu().numpy()
         return probabilities
+
+    def _pools(self, image: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+        """What each member says together with the forest."""
+        share, trees = self.checkpoint.meta.forest, None
+        if self._forest is not None:
+            trees = torch.from_numpy(over_tiles(self._forest, image)).to(self.device)
+            if share == 1:
+                yield trees
+                return
+        batch = self._batch(image)
+        for phi in self._members:
+            own = self.checkpoint.method.logits(phi, batch).softmax(1)
+            yield own if trees is None else own.lerp(trees, share)
+
+    def _heated(self, probabilities: torch.Tensor) -> torch.Tensor:
+        if self.temperature is None:
+            return probabilities
+        return (probabilities.clamp_min(1e-12).log() / self.temperature).softmax(1)
 
     @torch.inference_mode()
     def features(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -121,10 +121,10 @@ def test_the_forest_gets_the_share_that_held_out_labels_give_it(network, forest,
         assert found.balanced == pytest.approx((forest if share else network).mean())
 
 
-def test_a_forest_that_says_the_same_gets_nothing():
+def test_of_two_that_say_the_same_each_has_half_the_votes():
     predicted, made = hits(ODD)
     way = judged(predicted)
-    assert conclude([way], made, 1, 1, softmax(way.logits[0], axis=1)).forest == 0
+    assert conclude([way], made, 1, 1, softmax(way.logits[0], axis=1)).forest == 0.5
 
 
 def test_an_asked_for_share_is_judged_and_kept():
