@@ -24,7 +24,6 @@ from landmeta.config import CompareConfig, Variant
 from landmeta.stats import paired_differences, summarise, verdicts
 from landmeta.tables import score_table
 
-NETWORKS = ("pretrain", "maml")
 SHARES = (0.25, 0.5)
 MEASURES = ("miou", "accuracy", "ece")
 WORDS = {
@@ -33,9 +32,9 @@ WORDS = {
 }
 
 
-def judge(world: World, passes: int, jobs: int) -> pd.DataFrame:
+def judge(world: World, given: argparse.Namespace) -> pd.DataFrame:
     """Rows of results on the world's held-out regions."""
-    checkpoints = train_all(world, NETWORKS, passes, jobs)
+    checkpoints = train_all(world, given.networks, given.passes, given.jobs)
     out = world.folder / "forest"
     if not out.exists():
         variants = {
@@ -50,8 +49,8 @@ def judge(world: World, passes: int, jobs: int) -> pd.DataFrame:
             variants=variants,
             baselines=("random_forest",),
             device="cpu",
-            shots=(1, 5, 10),
-            draws=3,
+            shots=given.shots,
+            draws=given.draws,
             queries=12,
         )
         compare(config, quiet=True)
@@ -65,18 +64,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the raw data sets")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs")
     parser.add_argument("--passes", type=int, default=4000, help="tiles through the network")
+    parser.add_argument("--networks", nargs="+", default=["pretrain", "maml"])
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5, 10])
+    parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     text = [
         f"# A forest beside the network: {given.name}, {WORDS[given.name]}",
-        f"`python benchmarks/forest.py {given.name} --passes {given.passes}`, landmeta "
-        f"{landmeta.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"`python benchmarks/forest.py {given.name} --networks {' '.join(given.networks)} --shots "
+        f"{' '.join(map(str, given.shots))} --draws {given.draws} --passes {given.passes}`, "
+        f"landmeta {landmeta.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
         f"CPU ({platform.machine()}). Networks of methods.py; a percentage is the forest's share "
-        "in the votes. Three support draws of each held-out region, the same for all.",
+        "in the votes. "
+        f"{given.draws} support draws of each held-out region, the same for all.",
     ]
     for world in worlds(given.name, given.data, given.work / given.name):
-        rows = judge(world, given.passes, given.jobs)
+        rows = judge(world, given)
         text.append(f"## {world.word}")
         text.append(f"{rows['task'].nunique()} held-out regions.")
         text += [score_table(summarise(rows), measure).markdown() for measure in MEASURES]

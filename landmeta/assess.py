@@ -31,6 +31,7 @@ from landmeta.reference import (
     reference_strips,
     to_points,
 )
+from landmeta.translation import Coding, translate
 
 WHY_NOT = {
     "points": "nobody said how these points were chosen. Only of places that were drawn at random, "
@@ -87,6 +88,7 @@ def assess(
     cluster: str | None = None,
     post_stratify: bool = False,
     legend: Legend | None = None,
+    reference_legend: Legend | None = None,
 ) -> Assessment:
     """Compare a map with a reference.
 
@@ -101,17 +103,22 @@ def assess(
         cluster: column of the cluster of each point, for "cluster".
         post_stratify: of a simple sample, use the known areas of the map's classes.
         legend: of a map that does not name its classes, or whose reference has more.
+        reference_legend: of a reference whose values are not the map's ids and names; its classes
+            are those of the map by their names, and others that the map does not have.
 
     Raises:
         LandmetaError: a file cannot be read, the classes do not fit, or nothing is left to compare.
     """
     land = open_map(landmap, legend)
     found = content(land)
+    coding = Coding.same(land.legend)
+    if reference_legend is not None:
+        land, found, coding = translate(land, found, reference_legend)
     if not is_vector(reference):
         if design is not None or cluster is not None or post_stratify:
             raise _no_sample("a raster", reference)
-        return _with_raster(land, found, reference)
-    frame = read_shapes(reference, column, land)
+        return _with_raster(land, found, reference, coding)
+    frame = read_shapes(reference, column, land, coding)
     if geometry_kind(frame, reference) == "polygons":
         if design is not None or cluster is not None or post_stratify:
             raise _no_sample("polygons", reference)
@@ -216,12 +223,12 @@ def _of_labels(
     )
 
 
-def _with_raster(land: LandMap, found: Content, reference: Path) -> Assessment:
+def _with_raster(land: LandMap, found: Content, reference: Path, coding: Coding) -> Assessment:
     classes = len(land.legend)
     counts = np.zeros((classes, classes), np.int64)
     areas = np.zeros((classes, classes))
     beyond = 0
-    for top, labels, truth in reference_strips(reference, land):
+    for top, labels, truth in reference_strips(reference, land, coding):
         told = (labels != IGNORE) & (truth != IGNORE)
         beyond += int(((labels == IGNORE) & (truth != IGNORE)).sum())
         mapped, true = (a[told].astype(np.int64) for a in (labels, truth))

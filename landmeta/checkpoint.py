@@ -28,6 +28,8 @@ from landmeta.methods import Method, MethodSettings, make_method, open_methods
 from landmeta.model import Params, UNetConfig
 from landmeta.taskset import Band, TaskSetMeta
 
+STATE = "state.safetensors"
+"""Where a training run stands, beside its checkpoint."""
 _BESIDE = "beside."
 _PREFIX = re.compile(rf"member\d+\.|{re.escape(_BESIDE)}")
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -195,12 +197,26 @@ def checkpoint_of(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
             for own in ({}, *(apart[name] for name in sorted(apart, key=_number)))
         )
     except (KeyError, ValidationError, RuntimeError) as error:
+        if path.name == STATE:
+            raise CheckpointMismatch(
+                "is where a training run stands, to be resumed, and no checkpoint",
+                remedy=f"use {path.with_name('checkpoint.safetensors')}",
+                path=path,
+            ) from error
         raise CheckpointMismatch(
-            f"is no landmeta checkpoint of this version: {error}",
+            f"is no landmeta checkpoint of this version: {_first_line(error)}",
             remedy="use a file written by 'landmeta train' or 'landmeta adapt' of this version",
             path=path,
         ) from error
     return Checkpoint(method, params, meta, tuple(members), beside)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first, count = error.errors()[0], error.error_count()
+        more = f" and {count - 1} more" if count > 1 else ""
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}{more}"
+    return str(error)
 
 
 def _parted(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:

@@ -114,7 +114,8 @@ def open_map(path: Path, legend: Legend | None = None) -> LandMap:
         if legend is not None and own is not None and legend.remap:
             raise ConfigError(
                 "names its own classes, and the legend given says what other ids mean",
-                remedy="leave --legend out; give a reference in the ids of the map's classes",
+                remedy="leave --legend out; what the values of a reference mean, say with "
+                "--reference-legend",
                 path=path,
             )
         found = legend or own

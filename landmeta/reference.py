@@ -14,6 +14,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyogrio
+import rasterio
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
@@ -33,6 +34,7 @@ from landmeta.errors import (
 from landmeta.imagery import check_same_grid, open_raster, read_header, read_label
 from landmeta.landmap import LandMap
 from landmeta.legend import IGNORE, Labels, Legend
+from landmeta.translation import Coding
 
 Ints = NDArray[np.int64]
 _PARQUET = {".parquet", ".geoparquet"}
@@ -75,13 +77,13 @@ def is_vector(path: Path) -> bool:
         return False
 
 
-def read_shapes(path: Path, column: str, land: LandMap) -> gpd.GeoDataFrame:
+def read_shapes(path: Path, column: str, land: LandMap, coding: Coding) -> gpd.GeoDataFrame:
     """Read shapes into the map's CRS, with their class index in the column "_class" (-1: none).
 
     Raises:
         UnreadableFile: the file is damaged.
         ConfigError: it has no such column.
-        UnknownClass: a value is no class of the map's legend.
+        UnknownClass: a value is no class that `coding` knows.
         MissingCRS: it or the map has no coordinate reference system.
         EmptyRegion: it has no shape.
     """
@@ -100,7 +102,7 @@ def read_shapes(path: Path, column: str, land: LandMap) -> gpd.GeoDataFrame:
     if not len(frame):
         raise EmptyRegion("holds no shape", remedy="add points with a class", path=path)
     frame = _to_map(frame, path, land)
-    frame["_class"] = _classes(frame, column, path, land.legend)
+    frame["_class"] = _classes(frame, column, path, coding)
     return frame
 
 
@@ -117,7 +119,7 @@ def _to_map(frame: gpd.GeoDataFrame, path: Path, land: LandMap) -> gpd.GeoDataFr
     return frame if land.grid.crs is None else frame.to_crs(land.grid.crs.to_wkt())
 
 
-def _classes(frame: gpd.GeoDataFrame, column: str, path: Path, legend: Legend) -> Ints:
+def _classes(frame: gpd.GeoDataFrame, column: str, path: Path, coding: Coding) -> Ints:
     columns = [str(c) for c in frame.columns if c != frame.geometry.name]
     if column not in columns:
         raise ConfigError(
@@ -126,21 +128,21 @@ def _classes(frame: gpd.GeoDataFrame, column: str, path: Path, legend: Legend) -
             path=path,
         )
     values = frame[column].astype(object).tolist()
-    known = {v: find_class(v, legend) for v in set(values) if not _empty(v)}
+    known = {v: find_class(v, coding.legend) for v in set(values) if not _empty(v)}
     unknown = Counter(str(v) for v in values if not _empty(v) and known[v] is None)
     if unknown:
         told = [f"{name!r} ({count} times)" for name, count in unknown.most_common(8)]
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         raise UnknownClass(
-            f"its column {column!r} has classes that the map does not know: "
-            f"{', '.join(told)}{more}; the map has "
-            f"{', '.join(legend.names)}",
-            remedy="correct them, choose another column with --column, or give a legend that has "
-            "these classes as well with --legend",
+            f"its column {column!r} has classes that the legend does not know: "
+            f"{', '.join(told)}{more}; it has {', '.join(coding.legend.names)}",
+            remedy="correct them, choose another column with --column, or say what they mean with "
+            "--reference-legend",
             path=path,
         )
-    index = [IGNORE if _empty(v) else known[v] for v in values]
-    return np.array([-1 if i == IGNORE else i for i in index], np.int64)
+    own = np.array([IGNORE if _empty(v) else known[v] for v in values], np.int64)
+    index = coding.table[own].astype(np.int64)
+    return np.where(index == IGNORE, -1, index)
 
 
 def _empty(value: object) -> bool:
@@ -271,15 +273,28 @@ def _paint(
     return painted, several
 
 
-def reference_strips(path: Path, land: LandMap) -> Iterator[tuple[int, Labels, Labels]]:
+def reference_strips(
+    path: Path, land: LandMap, coding: Coding
+) -> Iterator[tuple[int, Labels, Labels]]:
     """First row, the map's and the reference's class indices of a raster on the map's grid.
 
     Raises:
         SizeMismatch: it lies on another grid.
-        UnreadableFile, UnknownClass: it is damaged, or has classes the legend does not.
+        UnreadableFile, UnknownClass: it is damaged, or has values that `coding` does not know.
     """
     check_same_grid(read_header(land.path), read_header(path))
     with open_raster(path) as dataset:
         for top, labels in land.strips():
             window = Window(0, top, labels.shape[1], len(labels))
-            yield top, labels, read_label(dataset, land.legend, window)
+            yield top, labels, coding.table[_read(dataset, coding.legend, window)]
+
+
+def _read(dataset: rasterio.DatasetReader, legend: Legend, window: Window) -> Labels:
+    try:
+        return read_label(dataset, legend, window)
+    except UnknownClass as error:
+        raise UnknownClass(
+            error.what,
+            remedy="say what the reference's values mean with --reference-legend",
+            path=dataset.name,
+        ) from error

@@ -33,6 +33,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from landmeta.atomic import refuse_existing, write_text
+from landmeta.checkpoint import STATE
 from landmeta.config import Choices, SearchConfig, TrainConfig, read_config
 from landmeta.errors import ConfigError, TooLittleMemory, TrainingDiverged
 from landmeta.methods.settings import Count, Section
@@ -268,7 +269,7 @@ def _try(config: SearchConfig, base: TrainConfig, number: int, trial: optuna.Tri
         state, reason = "infeasible", error.what
     except torch.OutOfMemoryError as error:  # of a validation
         state, reason = "infeasible", str(error).splitlines()[0]
-    (folder / "state.safetensors").unlink(missing_ok=True)  # nothing goes on from it
+    (folder / STATE).unlink(missing_ok=True)  # nothing goes on from it
     return Result(
         number=number,
         settings=trial.params,

@@ -37,6 +37,7 @@ from landmeta.adaptation import NO_ADAPTATION, adapt_params
 from landmeta.atomic import refuse_existing, write_failed, write_text
 from landmeta.budget import COSTS, PassCounter, cost_of, together
 from landmeta.checkpoint import (
+    STATE,
     CheckpointMeta,
     load_checkpoint,
     read_tensors,
@@ -272,7 +273,7 @@ class _Run:
         need = refuse_what_will_not_fit(config, method, self.params, bands, taskset.meta.tile_size)
         taskset.keep_in_memory(room_for_tiles(need, device))
         self.checkpoint_path = config.out / "checkpoint.safetensors"
-        self.state_path = config.out / "state.safetensors"
+        self.state_path = config.out / STATE
 
     # ---- the loop -----------------------------------------------------------------------------
 

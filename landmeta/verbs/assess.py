@@ -35,6 +35,13 @@ def assess(
         str | None,
         typer.Option(help="Names of the classes where the map has none: a file, or a known name."),
     ] = None,
+    reference_legend: Annotated[
+        str | None,
+        typer.Option(
+            help="What the values of the reference mean, where they are not the map's own ids and "
+            "names: a file, or a known name. Classes are matched by name."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -56,6 +63,7 @@ def assess(
         cluster=cluster,
         post_stratify=post_stratify,
         legend=None if legend is None else find_legend(legend),
+        reference_legend=None if reference_legend is None else find_legend(reference_legend),
     )
     for table in tables(found):
         tell_table(table.title, table.heads, table.rows)

@@ -58,6 +58,11 @@ def test_truncated_missing_and_foreign_files_are_named(checkpoints, tmp_path):
     save_file({"w": torch.zeros(2)}, foreign)
     with pytest.raises(CheckpointMismatch, match="no landmeta checkpoint"):
         load_checkpoint(foreign)
+    state = checkpoints["maml"].with_name("state.safetensors")
+    with pytest.raises(CheckpointMismatch, match="where a training run stands") as caught:
+        load_checkpoint(state)
+    assert str(checkpoints["maml"]) in caught.value.remedy
+    assert len(str(caught.value)) < 400
 
 
 def test_other_bands_scales_or_classes_are_refused(checkpoints, tiny):
