@@ -73,9 +73,9 @@ def main() -> None:
         f"# A forest beside the network: {given.name}, {WORDS[given.name]}",
         f"`python benchmarks/forest.py {given.name} --networks {' '.join(given.networks)} --shots "
         f"{' '.join(map(str, given.shots))} --draws {given.draws} --passes {given.passes}`, "
-        f"landmeta {landmeta.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"CPU ({platform.machine()}). Networks of methods.py; a percentage is the forest's share "
-        "in the votes. "
+        f"landmeta {landmeta.__version__}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}, CPU ({platform.machine()}). Networks of methods.py; a "
+        "percentage is the forest's share in the votes. "
         f"{given.draws} support draws of each held-out region, the same for all.",
     ]
     for world in worlds(given.name, given.data, given.work / given.name):
