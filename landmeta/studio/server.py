@@ -42,10 +42,17 @@ class NewClass(BaseModel):
     name: str
 
 
-class HowToAdapt(BaseModel):
-    """What the page sends to adapt."""
+class Looked(BaseModel):
+    """What the page sends to be told of what it shows."""
 
     model_config = ConfigDict(extra="forbid")
+
+    seen: tuple[float, float, float, float] | None = None
+    """Column, row, width and height."""
+
+
+class HowToAdapt(Looked):
+    """What the page sends to adapt."""
 
     hold_out: bool = False
 
@@ -73,6 +80,7 @@ class Studio:
             Route("/drawing", self.draw, methods=["PUT"]),
             Route("/classes", self.add_class, methods=["POST"]),
             Route("/adapt", self.adapt, methods=["POST"]),
+            Route("/map-all", self.map_all, methods=["POST"]),
             Route("/suggest", self.suggest, methods=["POST"]),
             Route("/cancel", self.cancel, methods=["POST"]),
             Route("/tiles/{layer}/{level:int}/{x:int}/{y:int}.png", self.tile),
@@ -104,6 +112,7 @@ class Studio:
             "image": shop.raster.name,
             "width": shop.grid.width,
             "height": shop.grid.height,
+            "large": shop.large,
             "levels": tiles.levels(shop.grid.width, shop.grid.height),
             "openLegend": shop.open_legend,
             "classes": [{"name": c.name, "color": c.color} for c in classes],
@@ -142,12 +151,21 @@ class Studio:
             how = HowToAdapt.model_validate(await _json(request))
         except ValidationError as error:
             raise HTTPException(400, "adapting is with hold_out or without") from error
-        work = partial(self.workshop.map, hold_out=how.hold_out)
+        work = partial(self.workshop.map, hold_out=how.hold_out, seen=how.seen)
         return JSONResponse(asdict(self.jobs.start(work)))
+
+    async def map_all(self, request: Request) -> Response:
+        """Map what is not in view, too."""
+        return JSONResponse(asdict(self.jobs.start(self.workshop.map_all)))
 
     async def suggest(self, request: Request) -> Response:
         """Find where to label next."""
-        return JSONResponse(asdict(self.jobs.start(self.workshop.suggest)))
+        try:
+            looked = Looked.model_validate(await _json(request))
+        except ValidationError as error:
+            raise HTTPException(400, "places are suggested within what is seen") from error
+        work = partial(self.workshop.suggest, seen=looked.seen)
+        return JSONResponse(asdict(self.jobs.start(work)))
 
     async def cancel(self, request: Request) -> Response:
         """Stop what is running."""
@@ -169,8 +187,10 @@ class Studio:
         shop = self.workshop
         drawers: dict[str, Callable[[], bytes]] = {
             "image": lambda: tiles.image_tile(shop.raster, shop.rgb, self._stretch, level, x, y),
-            "map": lambda: tiles.class_tile(shop.folder / MAP, level, x, y),
-            "confidence": lambda: tiles.percent_tile(shop.folder / CONFIDENCE, level, x, y),
+            "map": lambda: tiles.class_tile(shop.folder / MAP, shop.grid, level, x, y),
+            "confidence": lambda: tiles.percent_tile(
+                shop.folder / CONFIDENCE, shop.grid, level, x, y
+            ),
         }
         if layer not in drawers or (layer != "image" and not (shop.folder / MAP).is_file()):
             raise tiles.OutsideRaster

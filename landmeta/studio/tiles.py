@@ -17,6 +17,9 @@ from rio_tiler.errors import NoOverviewWarning, TileOutsideBounds
 from rio_tiler.io import ImageReader
 from rio_tiler.models import ImageData
 
+from landmeta.raster import Grid
+from landmeta.studio.view import offset
+
 Resampling = Literal["nearest", "average"]
 Stretch = tuple[tuple[float, float], ...]
 
@@ -65,25 +68,38 @@ def image_tile(
         return bytes(part.rescale(in_range=shown).render(img_format="PNG"))
 
 
-def class_tile(path: Path, level: int, x: int, y: int) -> bytes:
-    """A tile of a map in the colours of its table. Errors as in `image_tile`."""
+def class_tile(path: Path, image: Grid, level: int, x: int, y: int) -> bytes:
+    """A tile of a map in the colours of its table. Errors as in `image_tile`.
+
+    The map is of an image with the grid `image`, or of a part of it; tiles are those of the image.
+    """
     with ImageReader(str(path)) as reader:
-        part = _tile(reader, level, x, y, (1,), "nearest")
+        part = _tile(reader, level, x, y, (1,), "nearest", image)
         return bytes(part.render(img_format="PNG", colormap=reader.colormap))
 
 
-def percent_tile(path: Path, level: int, x: int, y: int) -> bytes:
-    """A tile of percentages from black (0) to white (100). Errors as in `image_tile`."""
+def percent_tile(path: Path, image: Grid, level: int, x: int, y: int) -> bytes:
+    """A tile of percentages from black (0) to white (100). As `class_tile`."""
     with ImageReader(str(path)) as reader:
-        part = _tile(reader, level, x, y, (1,), "average")
+        part = _tile(reader, level, x, y, (1,), "average", image)
         return bytes(part.rescale(in_range=((0, 100),)).render(img_format="PNG"))
 
 
 def _tile(
-    reader: ImageReader, level: int, x: int, y: int, bands: tuple[int, ...], resampling: Resampling
+    reader: ImageReader,
+    level: int,
+    x: int,
+    y: int,
+    bands: tuple[int, ...],
+    resampling: Resampling,
+    image: Grid | None = None,
 ) -> ImageData:
     assert reader.dataset is not None
     width, height = reader.dataset.width, reader.dataset.height
+    first_col, first_row = 0, 0
+    if image is not None:
+        first_col, first_row = offset(Path(reader.dataset.name), image)
+        width, height = image.width, image.height
     top = levels(width, height) - 1
     if level > top or min(level, x, y) < 0:
         raise OutsideRaster
@@ -91,6 +107,7 @@ def _tile(
     left, upper = x * side, y * side
     if left >= width or upper >= height:
         raise OutsideRaster
+    left, upper = left - first_col, upper - first_row
     try:
         part = reader.part(
             (left, upper + side, left + side, upper),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import colorsys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from landmeta.checkpoint import load_checkpoint
 from landmeta.classifier import NetworkClassifier
 from landmeta.device import DeviceName
 from landmeta.errors import ConfigError, EmptyRegion
+from landmeta.imagery import reading
 from landmeta.labelled import support_from_images
 from landmeta.legend import LandClass, Legend
 from landmeta.pictures import true_colour_bands
@@ -31,6 +33,7 @@ from landmeta.squares import survey
 from landmeta.studio import drawing
 from landmeta.studio.drawing import Shape
 from landmeta.studio.jobs import Job
+from landmeta.studio.view import View, cut_out, is_large
 from landmeta.suggest import choose
 from landmeta.vectors import read_places
 from landmeta.windows import cut
@@ -145,12 +148,19 @@ class Workshop:
 
     # What comes of it
 
-    def map(self, job: Job, hold_out: bool = False) -> str:
+    @property
+    def large(self) -> bool:
+        """Whether the image is mapped by parts."""
+        return is_large(self.grid)
+
+    def map(self, job: Job, hold_out: bool = False, seen: Sequence[float] | None = None) -> str:
         """Adapt to the drawing and map the image; what was there before stays until the end.
 
         Args:
             job: is told how far it is.
             hold_out: hold labels out in turn, to choose the way and to estimate the accuracy.
+            seen: column, row, width and height of what is looked at: of a large image, only that is
+                mapped.
         """
         if not self.shapes or self.legend is None:
             raise EmptyRegion("nothing is drawn yet", remedy="draw some labels, then adapt")
@@ -175,16 +185,8 @@ class Workshop:
                 progress=lambda share: job.tell("holding labels out", share),
                 device=self.device,
             )
-            classifier = _Watched(NetworkClassifier(made / REGION, self.device), job, self.grid)
-            predict(
-                classifier,
-                self.raster,
-                made / MAP,
-                names=self.names,
-                provenance=classifier.provenance(),
-                allow_no_crs=True,
-                quiet=True,
-            )
+            view = self._view(seen)
+            self._map(made / REGION, made / MAP, job, view)
             job.tell("keeping the results")
             for name in EXPORTS:
                 (made / name).replace(self.folder / name)
@@ -192,25 +194,71 @@ class Workshop:
         if adapted.found is not None:
             groups, right = adapted.found.groups, adapted.found.accuracy
             said.append(f"of {groups} held out, {right:.0%} of the pixels are right")
+        if view is not None:
+            said.append(f"mapped {view.width} × {view.height} pixels in the middle of the view")
         if adapted.scarce:
             said.append(f"few labels of {', '.join(adapted.scarce)}")
         if adapted.unlabelled:
             said.append(f"none of {', '.join(adapted.unlabelled)}")
         return "\n".join([*said, *dict.fromkeys((*support.notes, *adapted.notes))])
 
-    def suggest(self, job: Job) -> str:
-        """Find places to label next; they are `places` then."""
+    def map_all(self, job: Job) -> str:
+        """Map the whole image with the region model that is there."""
+        model = self.export(REGION)
+        with tempfile.TemporaryDirectory(prefix=".next", dir=self.folder) as scratch:
+            self._map(model, Path(scratch) / MAP, job, None)
+            for name in (MAP, CONFIDENCE):
+                (Path(scratch) / name).replace(self.folder / name)
+        return f"mapped all {self.grid.width} × {self.grid.height} pixels"
+
+    def _view(self, seen: Sequence[float] | None) -> View | None:
+        return View.of(seen, self.grid) if seen is not None and self.large else None
+
+    def _map(self, model: Path, out: Path, job: Job, view: View | None) -> None:
+        """Map the image, or the part of it that is in view."""
+        with self._part(view) as raster, rasterio.open(raster) as dataset:
+            classifier = NetworkClassifier(model, self.device)
+            predict(
+                _Watched(classifier, job, Grid.of(dataset)),
+                raster,
+                out,
+                names=self.names,
+                provenance=classifier.provenance() | {"landmeta_image": self.raster.name},
+                allow_no_crs=True,
+                quiet=True,
+            )
+
+    @contextmanager
+    def _part(self, view: View | None) -> Iterator[Path]:
+        """The image, or a part of it as a file of its own."""
+        if view is None:
+            yield self.raster
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            part = Path(scratch) / f"{self.raster.stem}_part.tif"
+            with reading(self.raster):
+                cut_out(self.raster, view, part)
+            yield part
+
+    def suggest(self, job: Job, seen: Sequence[float] | None = None) -> str:
+        """Find places to label next; they are `places` then. Arguments as of `map`."""
         model = self.export(REGION)
         classifier = NetworkClassifier(model, self.device)
-        with open_image(self.raster, classifier.band_specs, self.names) as image:
+        view = self._view(seen)
+        left, top = (0, 0) if view is None else (view.col, view.row)
+        with (
+            self._part(view) as raster,
+            open_image(raster, classifier.band_specs, self.names) as image,
+        ):
             job.tell("looking where the map is unsure")
             with tempfile.TemporaryDirectory() as scratch:
                 self._write_vectors(Path(scratch) / LABELS)
                 known = read_places(Path(scratch) / LABELS).on(image.grid)
-            watched = _Watched(classifier, job, self.grid)
+            watched = _Watched(classifier, job, image.grid)
             found = choose(*survey(watched, image, PLACE, labelled=known), count=PLACES)
+        names = classifier.legend.names
         self.places = [
-            {"col": int(col), "row": int(row), "size": PLACE, "guess": classifier.legend.names[k]}
+            {"col": left + int(col), "row": top + int(row), "size": PLACE, "guess": names[k]}
             for row, col, k in zip(
                 found.squares.row, found.squares.col, found.squares.label, strict=True
             )

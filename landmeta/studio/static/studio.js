@@ -190,10 +190,16 @@ $("new-class").addEventListener("submit", guarded(async (event) => {
 
 $("adapt").addEventListener("click", guarded(async () => {
   await saving;
-  await watch(await ask("adapt", "POST", { hold_out: $("hold-out").checked }));
+  await watch(await ask("adapt", "POST", { hold_out: $("hold-out").checked, seen: seen() }));
 }));
-$("suggest").addEventListener("click", guarded(async () => { await watch(await ask("suggest", "POST")); }));
+$("map-all").addEventListener("click", guarded(async () => { await watch(await ask("map-all", "POST")); }));
+$("suggest").addEventListener("click", guarded(async () => { await watch(await ask("suggest", "POST", { seen: seen() })); }));
 $("cancel").addEventListener("click", guarded(async () => { await ask("cancel", "POST"); }));
+
+function seen() {
+  const now = map.getBounds();
+  return [now.getWest(), -now.getNorth(), now.getEast() - now.getWest(), now.getNorth() - now.getSouth()];
+}
 
 async function watch(job) {
   busy(true);
@@ -215,6 +221,7 @@ async function watch(job) {
 function busy(on) {
   $("adapt").disabled = on;
   $("suggest").disabled = on;
+  $("map-all").disabled = on;
   $("cancel").hidden = !on;
   $("progress").hidden = !on;
 }
@@ -222,6 +229,7 @@ function busy(on) {
 async function refresh() {
   const now = await ask("state");
   $("layers").hidden = !now.mapped;
+  $("map-all").hidden = !(now.large && now.mapped);
   $("exports").replaceChildren(...now.exports.map((name) => {
     const item = document.createElement("li");
     const link = document.createElement("a");

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import uvicorn
 
+from landmeta.studio import view
 from landmeta.studio.server import Studio, listen
 from landmeta.studio.workshop import Workshop
 from tests.browser import open_page
@@ -124,6 +125,29 @@ def test_from_drawing_to_the_exported_map(image, classes, checkpoints, tmp_path)
         page.wait_for_selector(
             "img.leaflet-tile-loaded[src*='tiles/confidence/']", state="attached"
         )
+
+
+def test_a_large_image_is_mapped_where_one_looks(
+    image, classes, checkpoints, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(view, "AT_ONCE", 1000)
+    shop = Workshop(image, checkpoints["maml"], tmp_path / "out")
+    with served(shop) as address, open_page(address) as page:
+        person = Person(page)
+        for index, name in enumerate(LEGEND.names):
+            row, col = np.argwhere(classes == index)[0].tolist()
+            person.choose(name)
+            person.square(col + 1, row + 1, 6)
+        until(lambda: len(shop.shapes) == 3)
+        assert not page.is_visible("#map-all")
+        page.evaluate("studioMap.fitBounds([[-30, 10], [-10, 40]], { animate: false })")
+        assert "pixels in the middle of the view" in person.adapt()
+        with rasterio.open(tmp_path / "out/map.tif") as part:
+            assert part.width < 80
+        page.click("#map-all")
+        until(lambda: "mapped all" in page.inner_text("#words"))
+        with rasterio.open(tmp_path / "out/map.tif") as made:
+            assert (made.width, made.height) == (80, 48)
 
 
 def test_a_new_class_and_an_error_that_is_shown(image, classes, open_checkpoint, tmp_path):

@@ -85,7 +85,7 @@ def test_what_is_refused_says_why(client):
 def test_one_job_at_a_time(client, studio):
     studio.jobs._progress = type(studio.jobs.progress)(1, "running", "mapping", 0.5)
     assert client.post("adapt", json={}).status_code == 409
-    assert client.post("suggest").status_code == 409
+    assert client.post("suggest", json={}).status_code == 409
     assert client.post("adapt", json={"hold_out": 7}).status_code == 400
     assert client.get("job").json()["share"] == 0.5
 

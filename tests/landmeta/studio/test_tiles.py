@@ -5,16 +5,24 @@ import io
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from landmeta.raster import Grid
 from landmeta.studio import tiles
+from landmeta.studio.view import View, cut_out, offset
 from tests.rasters import write_raster
 
 
 def _pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+
+
+def grid_of(path):
+    with rasterio.open(path) as dataset:
+        return Grid.of(dataset)
 
 
 @pytest.fixture
@@ -69,14 +77,42 @@ def test_a_map_has_its_colours_and_no_others_at_every_level(tmp_path):
     path = write_raster(tmp_path / "map.tif", classes, nodata=255)
     with rasterio.open(path, "r+") as dataset:
         dataset.write_colormap(1, {1: (10, 20, 30, 255), 2: (40, 50, 60, 255)})
-    whole = _pixels(tiles.class_tile(path, 1, 0, 0))
+    grid = grid_of(path)
+    whole = _pixels(tiles.class_tile(path, grid, 1, 0, 0))
     assert (whole[classes[0, :256, :256] == 1] == (10, 20, 30, 255)).all()
     assert (whole[classes[0, :256, :256] == 255][:, 3] == 0).all()
-    half = _pixels(tiles.class_tile(path, 0, 0, 0))
+    half = _pixels(tiles.class_tile(path, grid, 0, 0, 0))
     assert {tuple(p) for p in half[half[..., 3] > 0]} == {(10, 20, 30, 255), (40, 50, 60, 255)}
+
+
+@pytest.mark.parametrize("where", [{}, {"crs": None, "transform": Affine.identity()}])
+def test_a_map_of_a_part_lies_where_the_part_was(tmp_path, where):
+    rng = np.random.default_rng(2)
+    classes = rng.choice([1, 2], (1, 600, 700)).astype(np.uint8)
+    path = write_raster(tmp_path / "whole.tif", classes, nodata=255, **where)
+    colours = {1: (10, 20, 30, 255), 2: (40, 50, 60, 255)}
+    view = View(col=200, row=130, width=150, height=200)
+    cut_out(path, view, tmp_path / "part.tif")
+    assert offset(tmp_path / "part.tif", grid_of(path)) == (200, 130)
+    for name in ("whole.tif", "part.tif"):
+        with rasterio.open(tmp_path / name, "r+") as dataset:
+            dataset.write_colormap(1, colours)
+    for x, y in np.ndindex(3, 3):
+        inside = np.zeros((256, 256), bool)
+        rows, cols = np.arange(256) + 256 * y, np.arange(256) + 256 * x
+        inside[np.ix_((rows >= 130) & (rows < 330), (cols >= 200) & (cols < 350))] = True
+        args = (grid_of(path), 2, x, y)
+        try:
+            part = _pixels(tiles.class_tile(tmp_path / "part.tif", *args))
+        except tiles.OutsideRaster:
+            assert not inside.any()
+            continue
+        whole = _pixels(tiles.class_tile(path, *args))
+        np.testing.assert_array_equal(part[inside], whole[inside])
+        assert not part[~inside][:, 3].any()
 
 
 def test_percentages_are_grey(tmp_path):
     path = write_raster(tmp_path / "sure.tif", np.full((1, 256, 256), 40, np.uint8), nodata=255)
-    made = _pixels(tiles.percent_tile(path, 0, 0, 0))
+    made = _pixels(tiles.percent_tile(path, grid_of(path), 0, 0, 0))
     assert set(made[..., 0].ravel()) == {102}

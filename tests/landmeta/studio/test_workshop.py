@@ -1,13 +1,16 @@
 """From a drawing to a map, and nothing lost on the way."""
 
+from functools import partial
+
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from rasterio.windows import Window
 
 from landmeta.checkpoint import load_checkpoint
 from landmeta.errors import ConfigError, MissingBands, UnreadableFile
-from landmeta.studio import drawing
+from landmeta.studio import drawing, view
 from landmeta.studio.jobs import Jobs
 from landmeta.studio.workshop import EXPORTS, Workshop
 from tests.landmeta.studio.test_drawing import point, polygon
@@ -81,6 +84,40 @@ def test_places_to_label_next_are_not_where_labels_are(image, classes, checkpoin
         assert label[rows, cols].shape == (place["size"], place["size"])
         assert (label[rows, cols] == 255).all()
         assert place["guess"] in NAMES
+
+
+def test_of_a_large_image_the_view_is_mapped_until_all_is_asked_for(
+    image, classes, checkpoints, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(view, "AT_ONCE", 1000)
+    shop = Workshop(image, checkpoints["maml"], tmp_path / "out")
+    assert shop.large
+    shop.draw(drawn(classes))
+    jobs = Jobs()
+    seen = (20.0, 8.0, 32.0, 24.0)
+    for work in (partial(shop.map, seen=seen), partial(shop.suggest, seen=seen)):
+        jobs.start(work)
+        jobs.wait()
+        assert jobs.progress.stage == "done", jobs.progress.words
+        if "mapped" in jobs.progress.words:
+            assert "32 × 24 pixels" in jobs.progress.words
+    with rasterio.open(tmp_path / "out/map.tif") as part, rasterio.open(image) as source:
+        assert part.shape == (24, 32)
+        assert part.transform == source.window_transform(Window(20, 8, 32, 24))
+        right = (part.read(1) == LEGEND.to_ids(classes)[8:32, 20:52]).mean()
+    assert right > 0.5
+    assert shop.places
+    for place in shop.places:
+        assert 20 <= place["col"] <= 52 - place["size"]
+        assert 8 <= place["row"] <= 32 - place["size"]
+    model = (tmp_path / "out/region.safetensors").read_bytes()
+    jobs.start(shop.map_all)
+    jobs.wait()
+    assert jobs.progress.stage == "done", jobs.progress.words
+    with rasterio.open(tmp_path / "out/map.tif") as made:
+        assert made.shape == classes.shape
+    assert (tmp_path / "out/region.safetensors").read_bytes() == model
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"drawing.json", *EXPORTS}
 
 
 def test_who_comes_back_finds_all_of_it(image, classes, open_checkpoint, tmp_path):
