@@ -18,6 +18,8 @@ from landmeta.windows import cut, pad_by_mirror
 
 MOST = 20_000
 """Squares that are kept: the most unsure ones, and as many at random."""
+BATCH = 8
+"""Windows classified at once."""
 FULL = 0.75
 """Share of a square that must have data."""
 
@@ -136,27 +138,25 @@ def _strips(
     rows, cols = (cut(n, tile, overlap) for n in (image.grid.height, image.grid.width))
     for row, top in enumerate(rows.starts):
         first, last = _own(rows.starts, row, rows.span, rows.length, size)
-        found = []
+        windows = []
         for col, left in enumerate(cols.starts):
             begin, end = _own(cols.starts, col, cols.span, cols.length, size)
             pixels = image.read(left, top, cols.span, rows.span)
             if first == last or begin == end or np.isnan(pixels).all():
                 continue
-            batch = pad_by_mirror(pixels, tile)[None]
             part = np.s_[:, first - top : last - top, begin - left : end - left]
             free = np.asarray(np.isfinite(pixels[:, *part[1:]]).any(axis=0))
             if labelled is not None:
                 window = Window(begin, first, end - begin, last - first)
                 free &= labelled.draw(window).label == IGNORE
-            found.append(
-                _squares(
-                    classifier.probabilities(batch)[0][part],
-                    classifier.features(batch)[0][part],
-                    free,
-                    (first, begin),
-                    size,
-                )
-            )
+            windows.append((pad_by_mirror(pixels, tile), part, free, (first, begin)))
+        found = []
+        for number in range(0, len(windows), BATCH):
+            together = windows[number : number + BATCH]
+            batch = np.stack([pixels for pixels, *_ in together])
+            each = zip(classifier.probabilities(batch), classifier.features(batch), strict=True)
+            for (probability, feature), (_, part, free, corner) in zip(each, together, strict=True):
+                found.append(_squares(probability[part], feature[part], free, corner, size))
         if found:
             yield Squares.joined(found)
 

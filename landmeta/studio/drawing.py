@@ -6,13 +6,16 @@ coordinate reference system, or of none, is drawn on alike.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import geopandas as gpd
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rasterio.crs import CRS
 from rasterio.features import rasterize
@@ -26,6 +29,8 @@ from landmeta.errors import ConfigError, UnreadableFile
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.problems import problems
 
+BLOCK = 1024
+"""Rows and columns that are rasterised at a time to count pixels."""
 MOST_SHAPES = 10_000
 """More than a person draws; a bound for what the page may send."""
 
@@ -111,19 +116,55 @@ def write(path: Path, shapes: Sequence[Shape]) -> None:
     write_text(path, _DRAWING.dump_json(list(shapes), indent=1).decode() + "\n", overwrite=True)
 
 
-def rasterise(shapes: Sequence[Shape], legend: Legend, height: int, width: int) -> Labels:
+def count_pixels(
+    shapes: Sequence[Shape], legend: Legend, height: int, width: int
+) -> NDArray[np.int64]:
+    """Labelled pixels of an image by class index, shape (256,); 255 counts nothing.
+
+    Only the blocks are rasterised in which something is drawn. Arguments as of `rasterise`.
+    """
+    blocks = defaultdict[tuple[int, int], list[Shape]](list)
+    for drawn in shapes:
+        west, north, east, south = drawn.outline().bounds
+        rows, cols = (
+            range(max(0, int(low) // BLOCK), min(size - 1, int(high)) // BLOCK + 1)
+            for low, high, size in ((north, south, height), (west, east, width))
+        )
+        for key in product(rows, cols):
+            blocks[key].append(drawn)
+    counts = np.zeros(256, np.int64)
+    for (row, col), inside in blocks.items():
+        top, left = BLOCK * row, BLOCK * col
+        size = min(BLOCK, height - top), min(BLOCK, width - left)
+        counts += np.bincount(rasterise(inside, legend, *size, top, left).ravel(), minlength=256)
+    counts[IGNORE] = 0
+    return counts
+
+
+def rasterise(
+    shapes: Sequence[Shape], legend: Legend, height: int, width: int, top: int = 0, left: int = 0
+) -> Labels:
     """Class indices, shape (row, col), 255 where nothing is drawn or two classes overlap.
 
     A polygon labels the pixels whose centres lie in it, and a small one without any at least the
     pixel under its middle; a point labels its pixel.
+
+    Args:
+        shapes: in pixels of the image.
+        legend: with their classes.
+        height: of the image, or of a window of it.
+        width: of the same.
+        top: first row of the window.
+        left: first column of it.
     """
+    where = {"out_shape": (height, width), "transform": Affine.translation(left, top)}
     label = np.full((height, width), IGNORE, np.uint8)
     seen = np.zeros((height, width), bool)
     for index, name in enumerate(legend.names):
         places = [_place(s.outline()) for s in shapes if s.label == name]
         if not places:
             continue
-        burnt = rasterize(places, out_shape=(height, width), dtype=np.uint8).astype(bool)
+        burnt = rasterize(places, **where, dtype=np.uint8).astype(bool)
         label[burnt] = np.where(seen[burnt], IGNORE, index)
         seen |= burnt
     return label

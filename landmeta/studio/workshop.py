@@ -138,13 +138,8 @@ class Workshop:
         """Labelled pixels per class of the drawing."""
         if self.legend is None:
             return {}
-        label = self._rasterised()
-        counts = np.bincount(label.ravel(), minlength=256)
+        counts = drawing.count_pixels(self.shapes, self.legend, self.grid.height, self.grid.width)
         return dict(zip(self.legend.names, counts.tolist(), strict=False))
-
-    def _rasterised(self) -> NDArray[np.uint8]:
-        assert self.legend is not None
-        return drawing.rasterise(self.shapes, self.legend, self.grid.height, self.grid.width)
 
     # What comes of it
 

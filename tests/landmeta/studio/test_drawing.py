@@ -1,5 +1,7 @@
 """What is drawn becomes labels and a file that other programs read."""
 
+from unittest import mock
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -36,6 +38,24 @@ def test_a_polygon_labels_the_pixels_whose_centre_lies_in_it(corners):
             centre = Point(col + 0.5, row + 0.5)
             if outline.area >= 1 and outline.boundary.distance(centre) > 1e-6:
                 assert (made[row, col] == 1) == outline.contains(centre)
+
+
+place = st.tuples(st.floats(-3, 45), st.floats(-3, 35))
+shapes_of_a_class = st.tuples(
+    st.sampled_from(LEGEND.names), st.lists(place, min_size=1, max_size=5, unique=True)
+)
+
+
+@given(drawn=st.lists(shapes_of_a_class, max_size=6), block=st.integers(3, 50))
+def test_counts_are_those_of_the_whole_image(drawn, block):
+    """Whatever the blocks, also of shapes that lie partly outside."""
+    raw = [point(n, *xy[0]) if len(xy) < 3 else polygon(n, *xy) for n, xy in drawn]
+    shapes = drawing.parse(raw)
+    expected = np.bincount(drawing.rasterise(shapes, LEGEND, 30, 40).ravel(), minlength=256)
+    with mock.patch.object(drawing, "BLOCK", block):
+        found = drawing.count_pixels(shapes, LEGEND, 30, 40)
+    assert found[:255].tolist() == expected[:255].tolist()
+    assert found[255] == 0
 
 
 @given(col=st.floats(0, 11.99), row=st.floats(0, 11.99))
