@@ -201,7 +201,9 @@ def main() -> None:
     (world,) = worlds("modis", given.data, given.work / "modis")
     checkpoint = train_all(world, ["pretrain"], given.passes, 1)["pretrain"]
     run = votes if given.name == "votes" else suggested
-    rows = pd.DataFrame(run(given.data, world.folder / "places", checkpoint, given.draws))
+    rows = pd.DataFrame(
+        run(given.data, world.folder / f"places_{given.name}", checkpoint, given.draws)
+    )
     against = "network alone" if given.name == "votes" else "at random"
     text = [
         f"# Labelled places: {given.name}",

@@ -31,6 +31,9 @@ MOST_PIXELS = 20_000
 FEWEST_PIXELS = 100
 """So many of each class are among them, if there are."""
 
+AT_ONCE = 2**17
+"""Pixels that go through the trees together: fewer take longer, more take memory."""
+
 _NODE = {
     "left_child": np.int32,
     "right_child": np.int32,
@@ -206,11 +209,16 @@ def over_tiles(
     """
     votes = forest.probabilities if smooth else forest.shares
     tiles, _, rows, cols = image.shape
-    found = np.empty((tiles, forest.values.shape[1], rows, cols), np.float32)
-    for number in range(tiles):
-        (features,) = pixel_features(image[number : number + 1])
-        found[number] = votes(features.reshape(len(features), -1).T).T.reshape(-1, rows, cols)
-    return found
+    found = []
+    together = max(1, AT_ONCE // (rows * cols))
+    for first in range(0, tiles, together):
+        some = image[first : first + together]
+        features = np.concatenate(
+            [pixel_features(tile[None])[0].reshape(-1, rows * cols).T for tile in some]
+        )
+        shape = len(some), rows, cols, -1
+        found.append(votes(features).astype(np.float32).reshape(shape).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(np.concatenate(found))
 
 
 def pixel_features(image: NDArray[np.float32]) -> NDArray[np.float32]:
