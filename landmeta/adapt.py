@@ -24,10 +24,10 @@ from landmeta.errors import (
     EmptyRegion,
     TrainingDiverged,
 )
-from landmeta.estimate import Found
+from landmeta.estimate import FOREST_SHARES, Found
 from landmeta.forest import grow_on_tiles
 from landmeta.groups import Cells, GroupMap, by_tile, count_cells
-from landmeta.holdout import FEWEST_GROUPS, Progress, search
+from landmeta.holdout import FEWEST_GROUPS, Progress, enough, search
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.losses import to_batch
 from landmeta.meta.inner import Batch
@@ -108,8 +108,8 @@ def adapt(
         changes: fields of `Adaptation` in place of those tuned for so many tiles.
         hold_out: hold groups of labels out in turn, to choose steps and rate (unless `changes` says
             them), to estimate the accuracy and to fit the temperature; see `landmeta.holdout`.
-        forest: share of a random forest on the pixels in the votes; None to choose it by held-out
-            labels, and 0 without any.
+        forest: share of a random forest on the pixels in the votes. None to choose it by held-out
+            labels; without them half, or 0 where there are too few to hold any out.
         members: of an ensemble, whose probabilities a map averages: the first is adapted to all
             labels, each other one to the groups of a bootstrap draw.
         seed: of how groups are dealt and drawn.
@@ -171,7 +171,7 @@ def adapt(
             remedy="lower the rate or the steps; nothing was written",
             path=checkpoint,
         )
-    share = forest or 0.0 if found is None else found.forest
+    share = _forest_share(forest, found, cells)
     more = tuple(
         adapt_params(method, ready.params, _drawn(batch, groups, cells, [seed, i]), how, classes)
         for i in range(1, members)
@@ -215,6 +215,14 @@ def adapt(
         loss_before=before,
         loss_after=after,
     )
+
+
+def _forest_share(asked: float | None, found: Found | None, cells: Cells) -> float:
+    if found is not None:
+        return found.forest
+    if asked is not None:
+        return asked
+    return FOREST_SHARES[0] if enough(cells) else 0.0
 
 
 def _drawn(batch: Batch, groups: GroupMap, cells: Cells, key: Sequence[int]) -> Batch:

@@ -62,6 +62,7 @@ class NetworkClassifier:
             "landmeta_model": self.path.name,
             "landmeta_model_sha256": self.sha256,
             "landmeta_method": meta.settings.method,
+            "landmeta_forest_share": f"{meta.forest:g}",
             "landmeta_provenance": json.dumps(_without_config(meta.provenance)),
         }
 

@@ -80,7 +80,7 @@ def adapt(
             min=0,
             max=1,
             help="Share of a random forest on the pixels in the votes, from 0 (the network alone) "
-            "to 1 (the forest alone); chosen by held-out labels unless given.",
+            "to 1 (the forest alone). Unless given, half, or what held-out labels say is better.",
         ),
     ] = None,
     ensemble: Annotated[

@@ -8,6 +8,7 @@ from shapely import Point
 
 from landmeta.checkpoint import load_checkpoint
 from landmeta.classifier import NetworkClassifier
+from landmeta.forest import PixelForest, over_tiles
 from landmeta.train import train
 from tests.program import invoke
 from tests.rasters import UTM, write_raster
@@ -152,11 +153,15 @@ def test_a_forest_votes_beside_the_network(scene, checkpoints, tmp_path):
     assert asked[1][0].checkpoint.meta.provenance["held_out"]["forest_share"] == 0.5
 
 
-def test_without_anything_held_out_the_network_maps_alone(scene, checkpoints, tmp_path):
+def test_without_anything_held_out_half_of_the_votes_are_the_forests(scene, checkpoints, tmp_path):
     out = tmp_path / "r.safetensors"
     done = adapted(scene, checkpoints["pretrain"], "labels.gpkg", out, "--no-hold-out")
+    assert "has 50% of the votes" in done.output
+    assert load_checkpoint(out).meta.forest == 0.5
+    done = adapted(scene, checkpoints["pretrain"], "few.shp", tmp_path / "few.safetensors")
     assert "the network maps alone" in done.output
-    assert not any(name.startswith("forest") for name in load_checkpoint(out).beside)
+    beside = load_checkpoint(tmp_path / "few.safetensors").beside
+    assert not any(name.startswith("forest") for name in beside)
 
 
 def test_an_ensemble_is_averaged(scene, checkpoints, tmp_path):
@@ -173,8 +178,12 @@ def test_an_ensemble_is_averaged(scene, checkpoints, tmp_path):
         each = [loaded.method.logits(p, batch).softmax(1) for p in (loaded.params, *loaded.members)]
     assert not torch.equal(each[0], each[1])
     assert not torch.equal(each[1], each[2])
-    found = NetworkClassifier(out, "cpu").probabilities(batch.numpy())
-    np.testing.assert_allclose(found, torch.stack(each).mean(0).numpy(), rtol=1e-5, atol=1e-6)
+    forest = over_tiles(PixelForest.of(loaded.beside), batch.numpy())
+    classifier = NetworkClassifier(out, "cpu")
+    found = classifier.probabilities(batch.numpy())
+    expected = (torch.stack(each).mean(0).numpy() + forest) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert classifier.provenance()["landmeta_forest_share"] == "0.5"
 
 
 def test_an_image_out_of_the_trained_range(scene, checkpoints, tmp_path):
