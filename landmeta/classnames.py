@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from landmeta.errors import ConfigError
 from landmeta.legend import IGNORE, Legend
 
 
-def plain(text: object) -> str:
+def plain(name: object) -> str:
     """A name without what people write differently: case, spaces, hyphens, underscores."""
-    return re.sub(r"[\s_\-]+", "", str(text)).casefold()
+    text = written(name)
+    return re.sub(r"[\s_\-]+", "", text).casefold() or text
 
 
-def class_table(legend: Legend) -> dict[str, int]:
-    """Class index by plain name and by id; 255 for ids that the legend ignores.
+def written(value: object) -> str:
+    """As a legend writes it: whole numbers without a point."""
+    text = str(value).strip()
+    return text.partition(".")[0] if re.fullmatch(r"\d+\.0*", text) else text
 
-    Ids are those of label files: with a legend that remaps, the source's. A name that looks like
-    an id wins.
+
+def empty(value: object) -> bool:
+    """Whether a value of a table says nothing: null, NaN or blank."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value != value
+
+
+def finder(legend: Legend) -> Callable[[object], int | None]:
+    """What finds the class index of a name or else an id (2, "2", 2.0) in a legend.
+
+    It is 255 for what the legend ignores, and None for what it does not know. Ids are those of
+    label files: with a legend that remaps, the source's.
     """
-    places = {c.id: i for i, c in enumerate(legend.classes)}
-    ids = legend.remap or {str(c.id): c.id for c in legend.classes}
-    table = dict.fromkeys(legend.ignore, IGNORE) | {key: places[i] for key, i in ids.items()}
-    return table | {plain(c.name): i for i, c in enumerate(legend.classes)}
+    names = {plain(c.name): i for i, c in enumerate(legend.classes)}
+    ids = legend.sources()
+    return lambda value: names.get(plain(value), ids.get(written(value)))
 
 
-def find_class(text: object, legend: Legend) -> int | None:
-    """Class index of a name or id (2, "2", 2.0), 255 for what the legend ignores, or None."""
-    key = plain(text)
-    if re.fullmatch(r"\d+\.0+", key):
-        key = key.partition(".")[0]
-    return class_table(legend).get(key)
+def find_class(value: object, legend: Legend) -> int | None:
+    """Class index of a single name or id, as `finder` finds it."""
+    return finder(legend)(value)
 
 
 def by_class(given: Mapping[str, float], legend: Legend, option: str) -> dict[int, float]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import colorsys
-import math
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from landmeta.classnames import empty, finder, plain, written
 from landmeta.errors import ConfigError, UnknownClass
 from landmeta.legend import IGNORE, KNOWN_LEGENDS, Labels, LandClass, Legend, find_legend
 
@@ -32,12 +32,6 @@ _COLOURS = {
 """What a word in a name makes people expect."""
 
 
-def plain(name: object) -> str:
-    """A name without what people write differently: case, spaces, hyphens, underscores."""
-    text = _text(name)
-    return re.sub(r"[\s_\-]+", "", text).casefold() or text
-
-
 def match_classes(values: Sequence[object], legend: Legend, where: str) -> Labels:
     """Class index of each value, 255 for none (null) and for what the legend ignores.
 
@@ -52,14 +46,13 @@ def match_classes(values: Sequence[object], legend: Legend, where: str) -> Label
     Raises:
         UnknownClass: a value that is neither.
     """
-    names = {plain(c.name): i for i, c in enumerate(legend.classes)}
-    ids = legend.sources()
+    find = finder(legend)
     found = np.full(len(values), IGNORE, np.uint8)
     unknown: dict[str, int] = {}
     for place, value in enumerate(values):
         if empty(value):
             continue
-        index = names.get(plain(value), ids.get(_text(value)))
+        index = find(value)
         if index is None:
             unknown[str(value)] = unknown.get(str(value), 0) + 1
         else:
@@ -90,7 +83,7 @@ def legend_of(values: Sequence[object], known: Legend | None = None) -> Legend:
     names: dict[str, str] = {}
     for value in values:
         if not empty(value):
-            names.setdefault(plain(value), _text(value))
+            names.setdefault(plain(value), written(value))
     if not 0 < len(names) <= MOST_CLASSES:
         raise ConfigError(
             f"the column has {len(names)} different values, and a map 1 to {MOST_CLASSES} classes",
@@ -115,19 +108,6 @@ def legend_of(values: Sequence[object], known: Legend | None = None) -> Legend:
         number = ids[name] if name in ids else next(free)
         classes.append(LandClass(id=number, name=shown, color=color))
     return Legend(classes=tuple(classes))
-
-
-def empty(value: object) -> bool:
-    """Whether a value of a table says nothing: null, NaN or blank."""
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (isinstance(value, float) and math.isnan(value)) or value != value
-
-
-def _text(value: object) -> str:
-    """As a legend writes it: whole numbers without a point."""
-    text = str(value).strip()
-    return text.partition(".")[0] if re.fullmatch(r"\d+\.0*", text) else text
 
 
 def _colour(text: str, used: set[str]) -> str:

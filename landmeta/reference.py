@@ -22,7 +22,7 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from landmeta.classnames import find_class
+from landmeta.classnames import empty, finder
 from landmeta.errors import (
     ConfigError,
     EmptyRegion,
@@ -128,8 +128,9 @@ def _classes(frame: gpd.GeoDataFrame, column: str, path: Path, coding: Coding) -
             path=path,
         )
     values = frame[column].astype(object).tolist()
-    known = {v: find_class(v, coding.legend) for v in set(values) if not _empty(v)}
-    unknown = Counter(str(v) for v in values if not _empty(v) and known[v] is None)
+    find = finder(coding.legend)
+    known = {v: find(v) for v in set(values) if not empty(v)}
+    unknown = Counter(str(v) for v in values if not empty(v) and known[v] is None)
     if unknown:
         told = [f"{name!r} ({count} times)" for name, count in unknown.most_common(8)]
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
@@ -140,15 +141,9 @@ def _classes(frame: gpd.GeoDataFrame, column: str, path: Path, coding: Coding) -
             "--reference-legend",
             path=path,
         )
-    own = np.array([IGNORE if _empty(v) else known[v] for v in values], np.int64)
+    own = np.array([IGNORE if empty(v) else known[v] for v in values], np.int64)
     index = coding.table[own].astype(np.int64)
     return np.where(index == IGNORE, -1, index)
-
-
-def _empty(value: object) -> bool:
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or value != value  # NaN
 
 
 def geometry_kind(frame: gpd.GeoDataFrame, path: Path) -> str:

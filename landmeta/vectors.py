@@ -17,6 +17,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.crs import CRS
 from shapely import GeometryType
 
+from landmeta.classnames import empty
 from landmeta.drawing import Placed
 from landmeta.errors import (
     ConfigError,
@@ -27,7 +28,7 @@ from landmeta.errors import (
     UnreadableFile,
 )
 from landmeta.legend import IGNORE, Labels, Legend
-from landmeta.naming import empty, legend_of, match_classes
+from landmeta.naming import legend_of, match_classes
 from landmeta.raster import Grid
 
 PARQUET = {".parquet", ".geoparquet"}

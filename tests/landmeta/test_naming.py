@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from landmeta.classnames import find_class, plain
 from landmeta.errors import ConfigError, UnknownClass
 from landmeta.legend import IGBP_SIMPLIFIED, Legend
-from landmeta.naming import legend_of, match_classes, plain
+from landmeta.naming import legend_of, match_classes
+from tests.rasters import THREE
 
 NAMES = st.text(min_size=1, max_size=8).filter(lambda t: t.strip() != "")
 
@@ -71,3 +73,10 @@ def test_known_classes_keep_id_and_colour():
     legend = legend_of(["a", "corn  FIELD", "b"], known)
     assert legend.classes[legend.names.index("Corn field")] == known.classes[0]
     assert sorted(legend.ids) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(1, 0), ("1", 0), (1.0, 0), (-1, None), ("-1", None), ("1.5", None)]
+)
+def test_a_negative_id_is_no_other_id(value, found):
+    assert find_class(value, THREE) == found
