@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _COLOURS = {
     "#009900": r"forest|tree|wood|orchard|plantation",
     "#c24f44": r"crop|agricultur|farm|arable|cultivat|field",
     "#a5a5a5": r"urban|built|city|town|settlement|building|impervious",
-    "#b6ff05": r"grass|pasture|meadow|lawn",
+    "#b6ff05": r"grass|pasture|meadow|lawn|herb",
     "#fbff13": r"savanna",
     "#c6b044": r"shrub|scrub|bush|rangeland",
     "#27ff87": r"wetland|marsh|swamp|mangrove|bog\b",
@@ -73,9 +73,8 @@ def match_classes(values: Sequence[object], legend: Legend, where: str) -> Label
 def legend_of(values: Sequence[object], known: Legend | None = None) -> Legend:
     """A legend of the names in a column, in alphabetical order.
 
-    Names that `known` or a legend of this program has keep their colour; a class of `known` keeps
-    its id as well, a whole number from 0 to 254 is one. Other colours are those that the word
-    suggests, or far from each other.
+    A class of `known` keeps its colour and its id; a whole number from 0 to 254 is one as well.
+    Other colours are as `color_of` has them.
 
     Raises:
         ConfigError: there are more than 254 names, or none.
@@ -102,7 +101,7 @@ def legend_of(values: Sequence[object], known: Legend | None = None) -> Legend:
     classes: list[LandClass] = []
     used: set[str] = set()
     for name in sorted(names):
-        color = own[name].color if name in own else _colour(names[name], used)
+        color = own[name].color if name in own else color_of(names[name], used)
         used.add(color)
         shown = own[name].name if name in own else names[name]
         number = ids[name] if name in ids else next(free)
@@ -110,16 +109,19 @@ def legend_of(values: Sequence[object], known: Legend | None = None) -> Legend:
     return Legend(classes=tuple(classes))
 
 
-def _colour(text: str, used: set[str]) -> str:
-    """The colour of a class of that name that no other class has."""
-    fitting = [
+def color_of(text: str, used: Collection[str]) -> str:
+    """The colour of a class of that name: none of those that are used.
+
+    It is the one that the word suggests, or that a legend of this program has, or far from others.
+    """
+    words = re.sub(r"[_\-]+", " ", text)
+    fitting = [color for color, of in _COLOURS.items() if re.search(rf"\b(?:{of})", words, re.I)]
+    fitting += [
         c.color
         for kept in map(find_legend, KNOWN_LEGENDS)
         for c in kept.classes
         if plain(c.name) == plain(text)
     ]
-    words = re.sub(r"[_\-]+", " ", text)
-    fitting += [color for color, of in _COLOURS.items() if re.search(rf"\b(?:{of})", words, re.I)]
     return next(color for color in (*fitting, *_SPREAD) if color not in used)
 
 

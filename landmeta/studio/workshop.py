@@ -6,7 +6,6 @@ Everything lies in one folder, so that a person who comes back finds it again: `
 
 from __future__ import annotations
 
-import colorsys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from landmeta.errors import ConfigError, EmptyRegion
 from landmeta.imagery import reading
 from landmeta.labelled import support_from_images
 from landmeta.legend import LandClass, Legend
+from landmeta.naming import color_of
 from landmeta.pictures import true_colour_bands
 from landmeta.predict import predict
 from landmeta.raster import Grid, open_image
@@ -130,7 +130,11 @@ class Workshop:
         for known in classes:
             if known.name == name:
                 return known
-        made = LandClass(id=len(classes) + 1, name=name, color=color or _colour(len(classes)))
+        made = LandClass(
+            id=len(classes) + 1,
+            name=name,
+            color=color or color_of(name, {c.color for c in classes}),
+        )
         self.legend = Legend(classes=(*classes, made))
         return made
 
@@ -295,9 +299,3 @@ class _Watched:
         self._job.tell("mapping", min(1.0, self._done / self._all))
         self._done += len(image)
         return self._inner.probabilities(image)
-
-
-def _colour(index: int) -> str:
-    """Colours as far from each other as the golden angle keeps them."""
-    red, green, blue = colorsys.hls_to_rgb((0.33 + 0.618034 * index) % 1, 0.5, 0.65)
-    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
