@@ -205,6 +205,7 @@ def _match_bands(
 ) -> tuple[Header, list[str]]:
     """Choose the needed bands among those of the file; returns what to read, and notes."""
     header = read_header(path)
+    given = None if given is None else [_in_full(name, needed) for name in given]
     anonymous = [b.name for b in header.bands] == [f"b{i + 1}" for i in range(len(header.bands))]
     if header.alpha and anonymous and dataset.count == len(given or needed):
         header = read_header(path, given or needed)  # the fourth of four bands is no transparency
@@ -231,6 +232,15 @@ def _match_bands(
         indexes=tuple(header.indexes[p] for p in places),
     )
     return chosen, notes
+
+
+def _in_full(name: str, needed: Sequence[str]) -> str:
+    """The needed band that a short name (B8A for S2_B8A) can only mean, or the name itself."""
+    short = name.strip().casefold()
+    if short in (n.casefold() for n in needed):
+        return name
+    meant = [n for n in needed if n.casefold().endswith(f"_{short}")]
+    return meant[0] if len(meant) == 1 and short else name
 
 
 def _check_partial_names(

@@ -43,6 +43,17 @@ def pixels():
     return RNG.integers(0, 1000, (2, 9, 11)).astype(np.uint16)
 
 
+def test_short_names_of_bands_where_they_can_mean_one_only(tmp_path):
+    pixels = RNG.integers(0, 200, (3, 4, 5)).astype(np.uint8)
+    path = write_raster(tmp_path / "a.tif", pixels)
+    needed = [Band(name=n) for n in ("S2_B2", "S1_VV", "S2_B12")]
+    found, _ = whole(path, needed, ["vv", "B12", "b2"])
+    np.testing.assert_array_equal(found, pixels[[2, 0, 1]])
+    two = [Band(name=n) for n in ("near_red", "far_red", "blue")]
+    with pytest.raises(MissingBands, match="missing near_red, far_red"):
+        whole(path, two, ["red", "red", "blue"])
+
+
 def test_bands_are_found_by_name_whatever_their_order(tmp_path, pixels):
     path = write_raster(tmp_path / "a.tif", pixels, ("NIR", "Red"))
     image, notes = whole(path)
