@@ -133,7 +133,7 @@ def reliability_picture(held_out: Mapping[str, Any] | None) -> str:
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1)
-    names = ("as the network says", "with temperature")
+    names = ("as it comes", "with temperature")
     for name, bins, color in zip(
         names, held_out["reliability"], ("#b5651d", "#2c6e54"), strict=True
     ):

@@ -24,6 +24,9 @@ HELD_OUT = {
     "groups": 12,
     "accuracy": 0.81,
     "balanced_accuracy": 0.74,
+    "forest_share": 0.25,
+    "balanced_accuracy_network_alone": 0.71,
+    "balanced_accuracy_forest_alone": 0.66,
     "reliability": [[[0.5, 0.6, 0.5], [0.5, 0.9, 0.8]], [[1.0, 0.7, 0.7]]],
 }
 
@@ -68,6 +71,8 @@ def test_the_map_is_shown_as_it_is(made):
         assert f"{(known.id == CLASSES).sum() * 0.01:,.1f} ha" in page
     assert "Wasser &lt;ä&gt;" in page
     assert "<script>]" not in page
+    for share in ("25 % of the votes", "network alone: 71 %", "66 %"):
+        assert share in page
 
 
 def test_the_image_is_brought_to_the_maps_grid(made, tmp_path):
