@@ -47,13 +47,31 @@ class NetworkClassifier:
         self._members = (self.checkpoint.phi(), *self.checkpoint.members)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.novelty = Novelty.of(self.checkpoint.beside)
-        self._forest = PixelForest.of(self.checkpoint.beside)
+        self._forest = self._read_forest()
         meta = self.checkpoint.meta
         self.temperature: float | None = meta.temperature
         self.band_specs: tuple[Band, ...] = meta.bands
         self.bands: tuple[str, ...] = tuple(b.name for b in meta.bands)
         self.legend: Legend = meta.legend
         self.tile_size: int = meta.tile_size
+
+    def _read_forest(self) -> PixelForest | None:
+        meta = self.checkpoint.meta
+        try:
+            forest = PixelForest.of(self.checkpoint.beside)
+            if (forest is None) != (meta.forest == 0):
+                raise ValueError(f"its share in the votes is {meta.forest:g}")
+            if forest is not None and forest.values.shape[1:] != (len(meta.legend),):
+                raise ValueError("its classes are not those of the legend")
+            if forest is not None and forest.features != 3 * len(meta.bands):
+                raise ValueError("it is of other bands")
+        except ValueError as error:
+            raise CheckpointMismatch(
+                f"holds a random forest that is damaged: {error}",
+                remedy="adapt it again",
+                path=self.path,
+            ) from error
+        return forest
 
     def provenance(self) -> dict[str, str]:
         """What a map should remember of its model."""

@@ -93,7 +93,12 @@ class PixelForest:
 
         Returns:
             Shape (pixel, class); 0 of classes that nothing was labelled.
+
+        Raises:
+            ValueError: there are not the features that it learned from.
         """
+        if features.shape[1] != self.features:
+            raise ValueError(f"{features.shape[1]} features for a forest of {self.features}")
         rows = np.ascontiguousarray(features, np.float32)
         total = np.zeros((len(rows), self.values.shape[1]))
         # Votes are added in the order of the trees, whoever counted them.
@@ -116,12 +121,40 @@ class PixelForest:
 
     @classmethod
     def of(cls, tensors: Params) -> PixelForest | None:
-        """What a region model keeps; None if it keeps no forest."""
+        """What a region model keeps; None if it keeps no forest.
+
+        Raises:
+            ValueError: its trees are none; scikit-learn would follow them out of their memory.
+        """
         if f"{_PREFIX}values" not in tensors:
             return None
+        names = {*_NODE, "values", "sizes", "features"}
+        if lacking := {name for name in names if f"{_PREFIX}{name}" not in tensors}:
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
         nodes = {name: tensors[f"{_PREFIX}{name}"].cpu().numpy() for name in _NODE}
         values, sizes = (tensors[f"{_PREFIX}{name}"].cpu().numpy() for name in ("values", "sizes"))
-        return cls(nodes, values, sizes, int(tensors[f"{_PREFIX}features"]))
+        made = cls(nodes, values, sizes, int(tensors[f"{_PREFIX}features"]))
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        """That from every node a walk ends in a leaf of the same tree, and asks for known features.
+
+        scikit-learn numbers a node before its children.
+        """
+        count = int(self.sizes.sum())
+        if (self.sizes < 1).any() or {len(self.values), *map(len, self.nodes.values())} != {count}:
+            raise ValueError("the numbers of its nodes do not agree")
+        starts = np.cumsum(self.sizes) - self.sizes
+        own = np.arange(count) - np.repeat(starts, self.sizes)
+        inside = np.repeat(self.sizes, self.sizes)
+        left, right, feature = (
+            self.nodes[name] for name in ("left_child", "right_child", "feature")
+        )
+        leaf = (left == -1) & (right == -1)
+        split = (left > own) & (right > own) & (left < inside) & (right < inside)
+        if not (leaf | (split & (feature >= 0) & (feature < self.features))).all():
+            raise ValueError("a node leads nowhere")
 
 
 def grow(

@@ -6,8 +6,9 @@ import pytest
 import torch
 from shapely import Point
 
-from landmeta.checkpoint import load_checkpoint
+from landmeta.checkpoint import load_checkpoint, read_tensors, write_tensors
 from landmeta.classifier import NetworkClassifier
+from landmeta.errors import CheckpointMismatch
 from landmeta.forest import PixelForest, over_tiles
 from landmeta.train import train
 from tests.program import invoke
@@ -162,6 +163,21 @@ def test_without_anything_held_out_half_of_the_votes_are_the_forests(scene, chec
     assert "the network maps alone" in done.output
     beside = load_checkpoint(tmp_path / "few.safetensors").beside
     assert not any(name.startswith("forest") for name in beside)
+
+
+def test_a_forest_that_does_not_belong_is_refused(scene, checkpoints, tmp_path):
+    out, damaged = tmp_path / "r.safetensors", tmp_path / "damaged.safetensors"
+    adapted(scene, checkpoints["pretrain"], "labels.gpkg", out, "--no-hold-out")
+    tensors, metadata = read_tensors(out)
+    forest = {name: t for name, t in tensors.items() if "forest." in name}
+    rest = {name: t for name, t in tensors.items() if name not in forest}
+    one = {name: t[:, :2] if name.endswith("values") else t for name, t in forest.items()}
+    turned = {n: t.flip(0) if n.endswith("left_child") else t for n, t in forest.items()}
+    for wrong, why in ((one, "classes"), (turned, "leads nowhere"), ({}, "share")):
+        write_tensors(damaged, rest | wrong, metadata, overwrite=True)
+        with pytest.raises(CheckpointMismatch, match=why) as caught:
+            NetworkClassifier(damaged, "cpu")
+        assert "damaged.safetensors" in str(caught.value)
 
 
 def test_an_ensemble_is_averaged(scene, checkpoints, tmp_path):

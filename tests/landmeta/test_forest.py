@@ -53,6 +53,12 @@ def test_it_votes_as_scikit_learn_does(learned, asked):
     assert ours.sizes.sum() == sum(tree.tree_.node_count for tree in theirs.estimators_)
 
 
+def test_other_features_are_refused():
+    features, label = pixels(world(0))
+    with pytest.raises(ValueError, match="8 features for a forest of 9"):
+        grow(features, label, CLASSES).shares(features[:, :8])
+
+
 def test_a_vote_for_each_class_on_top():
     features, label = pixels(world(0))
     forest = grow(features, label, CLASSES)
@@ -69,6 +75,34 @@ def test_it_comes_back_from_a_file_as_it_was(tmp_path):
     again = PixelForest.of(load_file(tmp_path / "f.safetensors"))
     np.testing.assert_array_equal(over_tiles(again, other), over_tiles(forest, other))
     assert PixelForest.of({"other": torch.zeros(1)}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("left_child", lambda x: x.fill_(0)),  # round and round
+        ("right_child", lambda x: x[0].fill_(10**6)),
+        ("right_child", lambda x: x[0].fill_(-1)),
+        ("left_child", lambda x: x[0].fill_(-2)),
+        ("feature", lambda x: x[0].fill_(9)),
+        ("sizes", lambda x: x[0].sub_(1)),
+        ("sizes", lambda x: x[:2].copy_(torch.stack([x[0] + x[1], x[0] - x[0]]))),
+        ("values", None),
+        ("feature", None),
+    ],
+)
+def test_a_damaged_forest_is_not_walked_in(name, change):
+    tiles = world(0)
+    tensors = grow_on_tiles(tiles.image, tiles.label, CLASSES).tensors()
+    PixelForest.of(tensors)
+    if change is not None:
+        change(tensors[f"forest.{name}"])
+    elif name == "values":
+        tensors["forest.values"] = tensors["forest.values"][:-1]
+    else:
+        del tensors["forest.feature"]
+    with pytest.raises(ValueError, match=r"nodes do not agree|leads nowhere|lacks feature"):
+        PixelForest.of(tensors)
 
 
 def test_threads_change_nothing():
