@@ -177,8 +177,10 @@ class _Run:
         self._safe, self._safe_shards = time.monotonic(), self._begin.shards
         if console is None:
             return
+        size = round(self._found.done[-1])
+        reading = f", {decimal(size)} to read" if size else ""  # 0: what packages hold
         console.print(
-            f"{self.images:,} images, {decimal(round(self._found.done[-1]))} to read; "
+            f"{self.images:,} images{reading}; "
             f"{'about' if room.about else 'at most'} {decimal(round(room.needed))} to write, "
             f"{decimal(room.free)} free"
         )
