@@ -71,6 +71,15 @@ class Adapted:
     loss_after: float
 
     @property
+    def votes(self) -> str:
+        """Who votes for the classes of a map, in words."""
+        if not self.forest:
+            return "the network maps alone"
+        if self.forest == 1:
+            return "a random forest on the pixels maps alone"
+        return f"a random forest on the pixels has {self.forest:.0%} of the votes"
+
+    @property
     def scarce(self) -> list[str]:
         """Classes that are labelled, but in very few pixels."""
         return [name for name, count in self.pixels.items() if 0 < count < FEW_PIXELS]

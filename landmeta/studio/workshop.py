@@ -189,7 +189,7 @@ class Workshop:
             job.tell("keeping the results")
             for name in EXPORTS:
                 (made / name).replace(self.folder / name)
-        said = [f"{adapted.how.steps} steps on {len(self.shapes)} labelled places"]
+        said = [f"{adapted.how.steps} steps on {len(self.shapes)} labelled places; {adapted.votes}"]
         if adapted.found is not None:
             groups, right = adapted.found.groups, adapted.found.accuracy
             said.append(f"of {groups} held out, {right:.0%} of the pixels are right")

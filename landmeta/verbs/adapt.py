@@ -232,7 +232,7 @@ def _report(done: Adapted, labelled: Support) -> None:
         )
     if done.found is not None:
         tell(estimate_text(done.found))
-    tell(f"{done.how.text()}; {_forest_text(done.forest)}")
+    tell(f"{done.how.text()}; {done.votes}")
     tell(f"loss on the labelled tiles: {done.loss_before:.3f} before, {done.loss_after:.3f} after")
 
 
@@ -245,14 +245,6 @@ def _row(done: Adapted, number: int, name: str) -> list[str]:
         share, groups = done.found.recall.get(number, (None, 0))
         row += ["–" if share is None else f"{share:.0%}", str(groups)]
     return row
-
-
-def _forest_text(share: float) -> str:
-    if not share:
-        return "the network maps alone"
-    if share == 1:
-        return "a random forest on the pixels maps alone"
-    return f"a random forest on the pixels has {share:.0%} of the votes"
 
 
 def estimate_text(found: Found) -> str:
