@@ -24,7 +24,7 @@ from landmeta.adapt import adapt
 from landmeta.atomic import refuse_existing, write_text
 from landmeta.classifier import NetworkClassifier
 from landmeta.compare import compare
-from landmeta.config import CompareConfig, TrainConfig
+from landmeta.config import CompareConfig, TrainConfig, Variant
 from landmeta.device import DeviceName, choose_device, describe
 from landmeta.errors import OutputExists
 from landmeta.labelled import support_from_taskset
@@ -225,6 +225,7 @@ def _compare_config(out: Path, checkpoints: dict[str, Path], device: DeviceName)
         taskset=out / "taskset",
         out=out / "comparison",
         checkpoints=checkpoints,
+        variants={f"{n} + forest": Variant(of=n, forest=0.5) for n in ("pretrain", "maml")},
         device=device,
         shots=(0, 1, 5),
         draws=5,
@@ -237,7 +238,7 @@ def _map(
 ) -> list[Picture]:
     support = support_from_taskset(checkpoint, sample.taskset.folder, sample.region, SHOTS, 0)
     model, made = out / "region.safetensors", out / "map.tif"
-    adapt(checkpoint, support, model, device=device)
+    adapted = adapt(checkpoint, support, model, device=device)
     classifier = NetworkClassifier(model, device)
     predict(
         classifier, sample.image, made, batch=16, provenance=classifier.provenance(), quiet=quiet
@@ -251,7 +252,8 @@ def _map(
         bands=classifier.bands,
         legend=classifier.legend,
         truth=sample.truth,
-        title=f"{sample.region}: never trained on, adapted with {SHOTS} labelled tiles (MAML)",
+        title=f"{sample.region}: never trained on, adapted with {SHOTS} labelled tiles "
+        f"(MAML; {adapted.votes})",
     )
     caption = (
         f"The image, the map landmeta made, the reference, and how sure it is. GeoTIFF: {made}"
