@@ -53,8 +53,8 @@ class Image(Protocol):
 
 
 @dataclass(frozen=True)
-class RasterImage:
-    """One file that GDAL opens."""
+class _OneFile:
+    """An image that is a single file."""
 
     header: Header
 
@@ -67,6 +67,11 @@ class RasterImage:
     def notes(self) -> tuple[str, ...]:
         """None."""
         return ()
+
+
+@dataclass(frozen=True)
+class RasterImage(_OneFile):
+    """One file that GDAL opens."""
 
     @contextmanager
     def open(self) -> Iterator[ReadWindow]:
@@ -76,20 +81,8 @@ class RasterImage:
 
 
 @dataclass(frozen=True)
-class ArrayImage:
+class ArrayImage(_OneFile):
     """One NumPy file, held in memory while it is open."""
-
-    header: Header
-
-    @property
-    def files(self) -> tuple[Location, ...]:
-        """The file."""
-        return (self.header.path,)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     @contextmanager
     def open(self) -> Iterator[ReadWindow]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.applications import Starlette
@@ -32,6 +32,9 @@ LARGEST_BODY = 20 * 2**20
 """Bytes of a request: thousands of polygons."""
 POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'"
 """Nothing is loaded from anywhere else (the map library sets styles of its own)."""
+
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class NewClass(BaseModel):
@@ -138,19 +141,13 @@ class Studio:
 
     async def add_class(self, request: Request) -> Response:
         """Add a class."""
-        try:
-            asked = NewClass.model_validate(await _json(request))
-        except ValidationError as error:
-            raise HTTPException(400, "a class has a name") from error
+        asked = await _asked(request, NewClass, "a class has a name")
         made = self.workshop.add_class(asked.name)
         return JSONResponse({"name": made.name, "color": made.color})
 
     async def adapt(self, request: Request) -> Response:
         """Adapt and map."""
-        try:
-            how = HowToAdapt.model_validate(await _json(request))
-        except ValidationError as error:
-            raise HTTPException(400, "adapting is with hold_out or without") from error
+        how = await _asked(request, HowToAdapt, "adapting is with hold_out or without")
         work = partial(self.workshop.map, hold_out=how.hold_out, seen=how.seen)
         return JSONResponse(asdict(self.jobs.start(work)))
 
@@ -160,10 +157,7 @@ class Studio:
 
     async def suggest(self, request: Request) -> Response:
         """Find where to label next."""
-        try:
-            looked = Looked.model_validate(await _json(request))
-        except ValidationError as error:
-            raise HTTPException(400, "places are suggested within what is seen") from error
+        looked = await _asked(request, Looked, "places are suggested within what is seen")
         work = partial(self.workshop.suggest, seen=looked.seen)
         return JSONResponse(asdict(self.jobs.start(work)))
 
@@ -200,6 +194,14 @@ class Studio:
         """A file to take away."""
         path = await run_in_threadpool(self.workshop.export, request.path_params["name"])
         return FileResponse(path, filename=f"{self.workshop.raster.stem}_{path.name}")
+
+
+async def _asked(request: Request, kind: type[Body], otherwise: str) -> Body:
+    """What the page sent, or an answer that says what it should be."""
+    try:
+        return kind.model_validate(await _json(request))
+    except ValidationError as error:
+        raise HTTPException(400, otherwise) from error
 
 
 async def _json(request: Request) -> Any:  # noqa: ANN401 - checked by who asked for it

@@ -98,7 +98,7 @@ def _tile(
     width, height = reader.dataset.width, reader.dataset.height
     first_col, first_row = 0, 0
     if image is not None:
-        first_col, first_row = offset(Path(reader.dataset.name), image)
+        first_col, first_row = offset(reader.dataset.transform, image)
         width, height = image.width, image.height
     top = levels(width, height) - 1
     if level > top or min(level, x, y) < 0:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
@@ -88,8 +89,7 @@ def cut_out(raster: Path, view: View, out: Path) -> None:
                 part.write_mask(dataset.dataset_mask(window=view.window))
 
 
-def offset(part: Path, grid: Grid) -> tuple[int, int]:
-    """Column and row in an image of the first pixel of a raster that was cut out of it."""
-    with rasterio.open(part) as dataset:
-        col, row = ~grid.transform @ (dataset.transform.c, dataset.transform.f)
+def offset(part: Affine, grid: Grid) -> tuple[int, int]:
+    """Column and row in an image of the first pixel of what was cut out of it, by its transform."""
+    col, row = ~grid.transform @ (part.c, part.f)
     return round(col), round(row)

@@ -215,10 +215,10 @@ class Workshop:
 
     def _map(self, model: Path, out: Path, job: Job, view: View | None) -> None:
         """Map the image, or the part of it that is in view."""
-        with self._part(view) as raster, rasterio.open(raster) as dataset:
+        with self._part(view) as raster:
             classifier = NetworkClassifier(model, self.device)
             predict(
-                _Watched(classifier, job, Grid.of(dataset)),
+                _Watched(classifier, job, view or self.grid),
                 raster,
                 out,
                 names=self.names,
@@ -253,7 +253,7 @@ class Workshop:
             with tempfile.TemporaryDirectory() as scratch:
                 self._write_vectors(Path(scratch) / LABELS)
                 known = read_places(Path(scratch) / LABELS).on(image.grid)
-            watched = _Watched(classifier, job, image.grid)
+            watched = _Watched(classifier, job, view or self.grid)
             found = choose(*survey(watched, image, PLACE, labelled=known), count=PLACES)
         names = classifier.legend.names
         self.places = [
@@ -286,10 +286,10 @@ class Workshop:
 class _Watched:
     """A classifier that tells how much of the image is done, and stops when it is cancelled."""
 
-    def __init__(self, inner: NetworkClassifier, job: Job, grid: Grid) -> None:
+    def __init__(self, inner: NetworkClassifier, job: Job, area: Grid | View) -> None:
         self._inner, self._job = inner, job
         self.tile_size = size = inner.tile_size
-        rows, cols = (cut(n, size, size // 4) for n in (grid.height, grid.width))
+        rows, cols = (cut(n, size, size // 4) for n in (area.height, area.width))
         self._all, self._done = len(rows.starts) * len(cols.starts), 0
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the classifier has

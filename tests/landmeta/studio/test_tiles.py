@@ -93,7 +93,7 @@ def test_a_map_of_a_part_lies_where_the_part_was(tmp_path, where):
     colours = {1: (10, 20, 30, 255), 2: (40, 50, 60, 255)}
     view = View(col=200, row=130, width=150, height=200)
     cut_out(path, view, tmp_path / "part.tif")
-    assert offset(tmp_path / "part.tif", grid_of(path)) == (200, 130)
+    assert offset(grid_of(tmp_path / "part.tif").transform, grid_of(path)) == (200, 130)
     for name in ("whole.tif", "part.tif"):
         with rasterio.open(tmp_path / name, "r+") as dataset:
             dataset.write_colormap(1, colours)
