@@ -15,14 +15,13 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from affine import Affine
-from pyogrio.errors import DataLayerError, DataSourceError
 from shapely import STRtree
 
-from landmeta.errors import ConfigError, MissingCRS, SourceNotFound, UnreadableFile
+from landmeta.errors import ConfigError, MissingCRS
 from landmeta.imagery import Header
 from landmeta.location import name_of
 from landmeta.taskset import tile_windows
-from landmeta.vectors import PARQUET
+from landmeta.vectorfile import read_frame
 
 _TOLERANCE = 0.01
 """Of a pixel: by so much a tile may reach over a border."""
@@ -90,7 +89,7 @@ def read_polygons(path: Path, column: str) -> Polygons:
         MissingCRS: it has no coordinate reference system.
         ConfigError: it has no such column, an area without a name, or areas that overlap.
     """
-    frame = _read(Path(path))
+    frame = read_frame(Path(path), what="polygons")
     if column not in frame.columns:
         names = ", ".join(c for c in frame.columns if c != frame.geometry.name)
         raise ConfigError(
@@ -117,21 +116,6 @@ def read_polygons(path: Path, column: str) -> Polygons:
     areas = surfaces[["name", "geometry"]].set_geometry("geometry").dissolve("name")
     _refuse_overlap(areas, path)
     return Polygons(Path(path), tuple(areas.index), areas.geometry)
-
-
-def _read(path: Path) -> gpd.GeoDataFrame:
-    if not path.exists():
-        raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
-    try:
-        if path.suffix.lower() in PARQUET:
-            return gpd.read_parquet(path)
-        return gpd.read_file(path)
-    except (DataSourceError, DataLayerError, ValueError, OSError) as error:
-        raise UnreadableFile(
-            f"cannot be read as polygons: {str(error).splitlines()[0]}",
-            remedy="give a GeoPackage, GeoJSON, Shapefile or GeoParquet of polygons",
-            path=path,
-        ) from error
 
 
 def _refuse_overlap(areas: gpd.GeoDataFrame, path: Path) -> None:

@@ -18,7 +18,8 @@ from rasterio.warp import transform_geom
 from shapely.geometry import box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
-from landmeta.errors import ConfigError, MissingCRS, SourceNotFound, UnreadableFile
+from landmeta.errors import ConfigError, MissingCRS
+from landmeta.vectorfile import read_frame
 
 LONLAT = "EPSG:4326"
 
@@ -68,16 +69,7 @@ def read_places(path: Path, column: str) -> gpd.GeoDataFrame:
         ConfigError: it lacks the column, or has no polygons.
         MissingCRS: it does not say what its coordinates are.
     """
-    if not path.exists():
-        raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
-    try:
-        table = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
-    except (RuntimeError, OSError, ValueError) as error:  # of pyogrio, pyarrow
-        raise UnreadableFile(
-            f"cannot be read as polygons: {error}",
-            remedy="give a GeoPackage, Shapefile, GeoJSON or GeoParquet",
-            path=path,
-        ) from error
+    table = read_frame(path, what="polygons")
     if not isinstance(table, gpd.GeoDataFrame) or column not in table.columns:
         known = [str(c) for c in table.columns if c != "geometry"]
         raise ConfigError(

@@ -12,12 +12,12 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyogrio.errors import DataSourceError
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from landmeta.errors import ConfigError, MissingCRS, SourceNotFound, UnreadableFile
+from landmeta.errors import ConfigError, MissingCRS
 from landmeta.raster import Grid
+from landmeta.vectorfile import read_frame
 
 PARTS = 256
 """Into at least so many pieces an edge as long as the area is cut before it is reprojected: a
@@ -64,7 +64,7 @@ def read_area(path: Path, grid: Grid) -> Area:
         MissingCRS: it, or the raster, has no coordinate reference system.
         ConfigError: it has no polygon, or none that lies on the raster.
     """
-    frame = _read(path)
+    frame = read_frame(path, what="polygons")
     if frame.crs is None:
         raise MissingCRS(
             "has no coordinate reference system, so nobody could tell where its polygons lie",
@@ -86,21 +86,6 @@ def read_area(path: Path, grid: Grid) -> Area:
             path=path,
         )
     return Area(_on_grid(polygons, frame, grid, path), grid.transform)
-
-
-def _read(path: Path) -> gpd.GeoDataFrame:
-    if not path.exists():
-        raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
-    try:
-        if path.suffix.lower() in (".parquet", ".geoparquet"):
-            return gpd.read_parquet(path)
-        return gpd.read_file(path)
-    except (DataSourceError, ValueError, OSError) as error:
-        raise UnreadableFile(
-            f"cannot be read as polygons: {error}",
-            remedy="give a GeoPackage, GeoJSON, Shapefile or GeoParquet with polygons",
-            path=path,
-        ) from error
 
 
 def _is_area(geometry: BaseGeometry) -> bool:

@@ -26,12 +26,12 @@ from landmeta.matching import labelled
 from landmeta.reference import (
     count_polygons,
     geometry_kind,
-    is_vector,
     read_shapes,
     reference_strips,
     to_points,
 )
 from landmeta.translation import Coding, translate
+from landmeta.vectorfile import is_vector
 
 WHY_NOT = {
     "points": "nobody said how these points were chosen. Only of places that were drawn at random, "

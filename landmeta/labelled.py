@@ -13,7 +13,8 @@ from landmeta.legend import Legend
 from landmeta.sparse import load_shapes
 from landmeta.support import Support, load_support, load_warped, parse_pair
 from landmeta.taskset import TaskSet
-from landmeta.vectors import is_vector, read_shapes
+from landmeta.vectorfile import is_vector
+from landmeta.vectors import read_shapes
 
 
 def support_from_taskset(

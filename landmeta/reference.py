@@ -13,11 +13,9 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
 import rasterio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -27,17 +25,15 @@ from landmeta.errors import (
     ConfigError,
     EmptyRegion,
     MissingCRS,
-    SourceNotFound,
     UnknownClass,
-    UnreadableFile,
 )
 from landmeta.imagery import check_same_grid, open_raster, read_header, read_label
 from landmeta.landmap import LandMap
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.translation import Coding
+from landmeta.vectorfile import read_frame
 
 Ints = NDArray[np.int64]
-_PARQUET = {".parquet", ".geoparquet"}
 _KINDS = ("Point", "MultiPoint"), ("Polygon", "MultiPolygon")
 
 
@@ -61,22 +57,6 @@ class Points:
     notes: list[str] = field(default_factory=list)
 
 
-def is_vector(path: Path) -> bool:
-    """Whether a file holds shapes rather than pixels.
-
-    Raises:
-        SourceNotFound: it is not there.
-    """
-    if not path.exists():
-        raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
-    if path.suffix.lower() in _PARQUET:
-        return True
-    try:
-        return any(kind is not None for _, kind in pyogrio.list_layers(path))
-    except DataSourceError:
-        return False
-
-
 def read_shapes(path: Path, column: str, land: LandMap, coding: Coding) -> gpd.GeoDataFrame:
     """Read shapes into the map's CRS, with their class index in the column "_class" (-1: none).
 
@@ -87,18 +67,7 @@ def read_shapes(path: Path, column: str, land: LandMap, coding: Coding) -> gpd.G
         MissingCRS: it or the map has no coordinate reference system.
         EmptyRegion: it has no shape.
     """
-    try:
-        if path.suffix.lower() in _PARQUET:
-            frame = gpd.read_parquet(path)
-        else:
-            frame = gpd.read_file(path, engine="pyogrio")
-    except (DataSourceError, DataLayerError, ValueError, OSError) as error:
-        raise UnreadableFile(
-            f"cannot be read as points or polygons: {str(error).splitlines()[0]}",
-            remedy="give a GeoPackage, GeoJSON, Shapefile or GeoParquet; it may be truncated: "
-            "export it again",
-            path=path,
-        ) from error
+    frame = read_frame(path)
     if not len(frame):
         raise EmptyRegion("holds no shape", remedy="add points with a class", path=path)
     frame = _to_map(frame, path, land)

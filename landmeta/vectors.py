@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,8 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.crs import CRS
 from shapely import GeometryType
 
@@ -24,14 +21,12 @@ from landmeta.errors import (
     EmptyRegion,
     MissingCRS,
     SizeMismatch,
-    SourceNotFound,
-    UnreadableFile,
 )
 from landmeta.legend import IGNORE, Labels, Legend
 from landmeta.naming import legend_of, match_classes
 from landmeta.raster import Grid
+from landmeta.vectorfile import layers, read_frame
 
-PARQUET = {".parquet", ".geoparquet"}
 _KEPT = (GeometryType.POLYGON, GeometryType.POINT)
 
 
@@ -147,23 +142,6 @@ def read_places(path: Path, layer: str | None = None) -> Shapes:
     return Shapes(path, frame.crs, geometry, index, legend_of(["labelled"]), tuple(notes))
 
 
-def layers(path: Path) -> list[str]:
-    """Names of the layers of a vector file that have geometry. Errors as of `read_shapes`."""
-    if path.suffix.lower() in PARQUET:
-        return [path.stem]
-    return [str(name) for name, kind in _vector(path, pyogrio.list_layers) if kind is not None]
-
-
-def is_vector(path: Path) -> bool:
-    """Whether a file of labels holds shapes rather than pixels."""
-    if path.suffix.lower() in PARQUET:
-        return True
-    try:
-        return bool(layers(path))
-    except UnreadableFile:
-        return False
-
-
 def _read(path: Path, layer: str | None) -> gpd.GeoDataFrame:
     known = layers(path)
     if (layer is None and len(known) > 1) or (layer is not None and layer not in known):
@@ -175,23 +153,7 @@ def _read(path: Path, layer: str | None) -> gpd.GeoDataFrame:
         )
     if not known:
         raise _nothing(path, "it has no layer with shapes")
-    if path.suffix.lower() in PARQUET:
-        return _vector(path, gpd.read_parquet)
-    return _vector(path, lambda p: gpd.read_file(p, layer=layer or known[0]))
-
-
-def _vector(path: Path, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - what was read
-    if not path.exists():
-        raise SourceNotFound("is not there", remedy="check the name of the file", path=path)
-    try:
-        return read(path)
-    except (DataSourceError, DataLayerError, FeatureError, ValueError, OSError) as error:
-        raise UnreadableFile(
-            f"cannot be read as polygons or points: {str(error).splitlines()[0]}",
-            remedy="give a GeoPackage, GeoJSON, Shapefile (with its .shx and .dbf) or GeoParquet; "
-            "it may be truncated: export it again",
-            path=path,
-        ) from error
+    return read_frame(path, layer or known[0])
 
 
 def _find_column(frame: gpd.GeoDataFrame, column: str | None, path: Path) -> str:

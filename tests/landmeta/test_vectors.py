@@ -19,7 +19,8 @@ from landmeta.errors import (
     UnreadableFile,
 )
 from landmeta.raster import Grid
-from landmeta.vectors import is_vector, layers, read_shapes
+from landmeta.vectorfile import is_vector, layers
+from landmeta.vectors import read_shapes
 from tests.rasters import THREE, UTM, read_raster, write_raster
 from tests.real import real_data
 from tests.shapes import at, write_shapes
