@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import rasterio
 from matplotlib.figure import Figure
@@ -24,6 +23,7 @@ from landmeta.imagery import open_raster
 from landmeta.landmap import LandMap
 from landmeta.pictures import true_colour_bands
 from landmeta.raster import Grid
+from landmeta.vectorfile import read_frame
 
 SIDE = 1600
 """Pixels of a picture's longer side at most."""
@@ -99,10 +99,10 @@ def confidence_picture(path: Path, grid: Grid, size: tuple[int, int]) -> NDArray
 def outlines(path: Path, land: LandMap, size: tuple[int, int]) -> list[str]:
     """Labelled places as SVG path data in pixels of the pictures; points are small crosses."""
     try:
-        frame = gpd.read_file(path)
-    except Exception as error:  # whatever GDAL's driver for this file raises
+        frame = read_frame(path)
+    except UnreadableFile as error:
         raise UnreadableFile(
-            f"is no file of polygons or points: {error}",
+            f"is no file of polygons or points: it {error.what}",
             remedy="give what the model was adapted to, such as a GeoPackage",
             path=path,
         ) from error

@@ -141,6 +141,20 @@ def test_bad_input_leaves_the_page_as_it_was(made):
     assert (made / "page.html").read_bytes() == before
 
 
+def test_labels_as_geoparquet_are_drawn_as_from_a_geopackage(made):
+    left, top = UTM["transform"] * (0, 0)
+    frame = gpd.GeoDataFrame(
+        geometry=[box(left + 100, top - 200, left + 200, top - 100)], crs="EPSG:32633"
+    )
+    frame.to_parquet(made / "labels.parquet")
+    frame.to_file(made / "labels.gpkg")
+    drawn = []
+    for name in ("labels.parquet", "labels.gpkg"):
+        page = _page(made, labels=made / name, overwrite=True)
+        drawn.append(re.findall(r'<path[^>]* d="([^"]+)"', page))
+    assert drawn[0] == drawn[1] != []
+
+
 def test_a_large_map_makes_a_picture_for_a_screen(made):
     classes = np.ones((1, 100, 4000), np.uint8)
     write_raster(made / "map.tif", classes)
