@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import landmeta
+from landmeta import pages
 from landmeta.atomic import write_text
 from landmeta.errors import UnreadableFile
 from landmeta.imagery import open_raster
@@ -84,10 +82,8 @@ def write_map_report(
     size = picture_size(land.grid)
     found = None if assessment is None else _read_assessment(assessment)
     record = _record(landmap)
-    environment = Environment(
-        loader=PackageLoader("landmeta"), autoescape=True, undefined=StrictUndefined
-    )
-    page = environment.get_template("map_report.html").render(
+    page = pages.render(
+        "map_report.html",
         title=landmap.stem.replace("_", " "),
         width=size[1],
         height=size[0],
@@ -104,7 +100,6 @@ def write_map_report(
         reliability=reliability_picture(record.get("held_out")),
         record=json.dumps(record, indent=1, ensure_ascii=False) if record else "",
         notes=[*land.notes, land.area.note, *([] if found is None else found["notes"])],
-        version=landmeta.__version__,
     )
     write_text(out, page, overwrite=overwrite)
 

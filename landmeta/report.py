@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import landmeta
+from landmeta import pages
 from landmeta.atomic import write_text
 
 if TYPE_CHECKING:
@@ -49,11 +47,9 @@ def write_report(
         lead: pictures before the comparison, such as the map that was made.
         overwrite: replace `path`.
     """
-    environment = Environment(
-        loader=PackageLoader("landmeta"), autoescape=True, undefined=StrictUndefined
-    )
     regions = sorted((comparison.folder / "regions").glob("*.png"))
-    page = environment.get_template("report.html").render(
+    page = pages.render(
+        "report.html",
         title=title,
         facts=facts,
         lead=lead,
@@ -62,6 +58,5 @@ def write_report(
             for part in comparison.parts()
         ],
         regions=[Picture(p, p.stem.replace("_", " ")) for p in regions],
-        version=landmeta.__version__,
     )
     write_text(path, page, overwrite=overwrite)

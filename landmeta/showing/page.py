@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-import landmeta
+from landmeta import pages
 from landmeta.atomic import refuse_existing, write_text
 from landmeta.leakage.proof import Proof, fingerprint, read_proof
 from landmeta.showing.likeness import Appearance, appearance, class_shares, jensen_shannon
@@ -94,11 +93,9 @@ def show(taskset: TaskSet, out: Path, *, overwrite: bool = False, quiet: bool = 
         looks = appearance(taskset, tasks)
         progress.advance(bar, len(tasks))
     by_look, by_class = looks.distances(), jensen_shannon(shares)
-    environment = Environment(
-        loader=PackageLoader("landmeta"), autoescape=True, undefined=StrictUndefined
-    )
     places = [card.place for card in cards if card.place]
-    page = environment.get_template("show.html").render(
+    page = pages.render(
+        "show.html",
         name=taskset.folder.resolve().name,
         meta=taskset.meta,
         facts=facts(taskset),
@@ -117,7 +114,6 @@ def show(taskset: TaskSet, out: Path, *, overwrite: bool = False, quiet: bool = 
         usual=usual(cards, by_look),
         sheet=count * (side + 2) - 2,
         side=side,
-        version=landmeta.__version__,
     )
     write_text(out, page, overwrite=overwrite)
 
