@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.areas import Areas
-from data_prep.labels import is_vector_name
 from data_prep.pairs import Pair, find_pairs, name_in
-from data_prep.reading import Reading, legend_of_shapes
+from data_prep.reading import Reading, least_labelled, legend_of_shapes
 from data_prep.scenes import Scene
 from data_prep.source import Source
 from data_prep.tasks import Cutting, scenes_source
@@ -81,7 +80,7 @@ def rasters(
         legend, made = legend_of_shapes([pair.label for pair in pairs], reading)
         notes.append(made)
     if min_labelled is None:
-        min_labelled = 0.0 if all(is_vector_name(pair.label) for pair in pairs) else 0.05
+        min_labelled = least_labelled([pair.label for pair in pairs])
 
     def scene(pair: Pair) -> Scene:
         return Scene(

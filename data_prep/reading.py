@@ -61,6 +61,11 @@ class Reading:
         )
 
 
+def least_labelled(labels: Sequence[Location]) -> float:
+    """Share of a tile that must be labelled, unless somebody says: shapes may be few and small."""
+    return 0.0 if all(map(is_vector_name, labels)) else 0.05
+
+
 def legend_of_shapes(labels: Sequence[Location], reading: Reading) -> tuple[Legend, str]:
     """The classes that vector files name, and a note that says so.
 

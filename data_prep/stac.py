@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from data_prep.areas import Areas
 from data_prep.images import image_of, stack_of
-from data_prep.labels import is_vector_name
-from data_prep.reading import Reading, legend_of_shapes
+from data_prep.reading import Reading, least_labelled, legend_of_shapes
 from data_prep.scenes import Scene
 from data_prep.source import Source
 from data_prep.stac_items import Found, Query, open_items, sort_items
@@ -94,7 +93,7 @@ def stac(
         legend, made = legend_of_shapes(labels, reading)
         notes.append(made)
     if min_labelled is None:
-        min_labelled = 0.0 if all(map(is_vector_name, labels)) else 0.05
+        min_labelled = least_labelled(labels)
 
     return scenes_source(
         [_Item(f) for f in found],
